@@ -1,0 +1,217 @@
+//! Pages become a response body: whole when the first page is all of it, else streamed.
+//!
+//! A streamed body is pulled: the host takes a chunk when the client has room for it, and only then is
+//! the next one written. One task reads pages ahead through a channel of one, another encodes and writes
+//! them, so that SQLite works while a page is encoded and sent; a client that stalls or goes away stops
+//! both. A page that fails ends the body in an error, on which the host aborts the connection: the client
+//! sees that its answer is not complete.
+
+use futures::channel::mpsc::{Receiver, Sender, channel};
+use futures::{SinkExt as _, StreamExt as _};
+use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Response};
+use spin_sdk::wasip3::http_compat::BodyWriter;
+use spin_sdk::wasip3::{spawn, wit_bindgen};
+
+use crate::format::Encoder;
+use crate::log::RequestLine;
+use crate::page::{Page, Pages};
+use crate::problem::Problem;
+
+/// Bytes of a record in the longest format, XML, at LANL's sizes; what a chunk reserves for each record's
+/// 60 packed bytes. A guess that is too low costs one more allocation.
+const GROWTH: usize = 6;
+
+/// A response before it is handed to the host.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Header names and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// What follows them.
+    pub body: Body,
+}
+
+/// The body of an answer.
+pub enum Body {
+    /// All of it, sent with its length.
+    Whole {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// Flows in them.
+        flows: u64,
+    },
+    /// Page by page.
+    Streamed {
+        /// The first page, already read.
+        first: Page,
+        /// The pages behind it.
+        rest: Pages,
+        /// What writes them.
+        encoder: Encoder,
+    },
+}
+
+impl Body {
+    /// The body for `first` and the pages behind it: whole if nothing is behind it.
+    ///
+    /// # Errors
+    /// A 500 when a record of a first page that is all of the answer cannot be written.
+    pub fn new(first: Page, rest: Pages, mut encoder: Encoder) -> Result<Self, Problem> {
+        if !first.last {
+            return Ok(Self::Streamed {
+                first,
+                rest,
+                encoder,
+            });
+        }
+        let mut bytes = chunk_for(&first);
+        encode(&mut encoder, &first, &mut bytes)?;
+        encoder.finish(&mut bytes);
+        Ok(Self::Whole {
+            bytes,
+            flows: encoder.records(),
+        })
+    }
+}
+
+impl Answer {
+    /// Hands the answer to the host; its body goes on being written after this returns.
+    ///
+    /// With `head_only`, the answer to HEAD, the headers are the same and nothing follows them.
+    ///
+    /// # Errors
+    /// What the host says of a header, which it then answers with a 500.
+    pub async fn send(mut self, head_only: bool, line: RequestLine) -> Result<Response, ErrorCode> {
+        if let Body::Whole { bytes, .. } = &self.body {
+            self.headers
+                .push(("content-length", bytes.len().to_string()));
+        }
+        let headers = self.headers.into_iter();
+        let headers: Vec<_> = headers
+            .map(|(k, v)| (k.to_owned(), v.into_bytes()))
+            .collect();
+        let headers = Fields::from_list(&headers)
+            .map_err(|error| ErrorCode::InternalError(Some(format!("headers: {error}"))))?;
+        let (writer, contents, trailers) = BodyWriter::new();
+        let (response, _) = Response::new(headers, Some(contents), trailers);
+        // A status that the host does not know is impossible here: all come from `Problem` or are 200.
+        _ = response.set_status_code(self.status);
+        let status = self.status;
+        match self.body {
+            _ if head_only => {
+                line.write(status, 0, 0);
+                spawn(end(writer));
+            }
+            Body::Whole { bytes, flows } => {
+                line.write(status, flows, bytes.len() as u64);
+                spawn(send_whole(writer, bytes));
+            }
+            Body::Streamed {
+                first,
+                rest,
+                encoder,
+            } => {
+                let (to_encoder, pages) = channel(0);
+                spawn(read_ahead(rest, to_encoder));
+                spawn(send_pages(writer, first, pages, encoder, line));
+            }
+        }
+        // Let the body's task run before the head is handed over, so that both leave together.
+        wit_bindgen::yield_async().await;
+        Ok(response)
+    }
+}
+
+async fn end(writer: BodyWriter) {
+    drop(writer.stream_writer);
+    // The host may have gone already; then nobody waits for the end.
+    _ = writer.result_writer.write(Ok(None)).await;
+}
+
+async fn send_whole(mut writer: BodyWriter, bytes: Vec<u8>) {
+    if writer.stream_writer.write_all(bytes).await.is_empty() {
+        end(writer).await;
+    }
+}
+
+/// Reads pages until there are none, one fails, or nobody takes them any more.
+async fn read_ahead(mut pages: Pages, mut to_encoder: Sender<Result<Page, Problem>>) {
+    while let Some(page) = pages.next().await.transpose() {
+        let failed = page.is_err();
+        if to_encoder.send(page).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+async fn send_pages(
+    mut writer: BodyWriter,
+    first: Page,
+    pages: Receiver<Result<Page, Problem>>,
+    mut encoder: Encoder,
+    line: RequestLine,
+) {
+    let mut bytes = 0;
+    let sent = write_pages(&mut writer, first, pages, &mut encoder, &mut bytes).await;
+    match sent {
+        Ok(Reached::End) => {
+            line.write(200, encoder.records(), bytes);
+            end(writer).await;
+        }
+        // A client that goes away is normal.
+        Ok(Reached::Nobody) => line.write(499, encoder.records(), bytes),
+        Err(problem) => {
+            line.failed(&problem);
+            let error = ErrorCode::InternalError(Some("the answer is not complete".into()));
+            _ = writer.result_writer.write(Err(error)).await;
+        }
+    }
+}
+
+/// How far a streamed body got.
+enum Reached {
+    /// Its end.
+    End,
+    /// A client that has gone away.
+    Nobody,
+}
+
+async fn write_pages(
+    writer: &mut BodyWriter,
+    first: Page,
+    mut pages: Receiver<Result<Page, Problem>>,
+    encoder: &mut Encoder,
+    bytes: &mut u64,
+) -> Result<Reached, Problem> {
+    let mut next = Some(Ok(first));
+    while let Some(page) = next {
+        let page = page?;
+        let mut chunk = chunk_for(&page);
+        encode(encoder, &page, &mut chunk)?;
+        if page.last {
+            encoder.finish(&mut chunk);
+        }
+        let length = chunk.len() as u64;
+        if !writer.stream_writer.write_all(chunk).await.is_empty() {
+            return Ok(Reached::Nobody);
+        }
+        *bytes = bytes.saturating_add(length);
+        if page.last {
+            return Ok(Reached::End);
+        }
+        next = pages.next().await;
+    }
+    // The reader ends behind a last page or a failed one and nowhere else.
+    Err(Problem::internal(
+        "the pages of an answer ended before its last one",
+    ))
+}
+
+fn chunk_for(page: &Page) -> Vec<u8> {
+    Vec::with_capacity(page.packed.len().saturating_mul(GROWTH))
+}
+
+fn encode(encoder: &mut Encoder, page: &Page, out: &mut Vec<u8>) -> Result<(), Problem> {
+    let encoded = encoder.page(&page.packed, out);
+    encoded.map_err(|error| Problem::internal(format!("{error:#}")))
+}

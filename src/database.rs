@@ -1,0 +1,154 @@
+//! Connections to the database, and what its errors mean. The one module that touches Spin's SQLite.
+//!
+//! Every statement here returns one row at most. A running statement holds its connection's mutex in the
+//! host until its rows are drained; a second one on that connection would hang the component. So a
+//! connection is lent to one statement at a time and comes back only when the statement has ended well.
+
+use std::cell::Cell;
+
+use spin_sdk::sqlite::{Connection, Error, RowResult, Value};
+
+use crate::problem::Problem;
+
+/// Label of the database in `spin.toml`.
+const LABEL: &str = "default";
+
+/// Connections kept for the next statement. An instance serves 16 requests at a time at most, so more
+/// would never be used; the host allows 256 an instance.
+const KEPT: usize = 16;
+
+thread_local! {
+    static POOL: Cell<Vec<Connection>> = const { Cell::new(Vec::new()) };
+}
+
+/// Takes a kept connection or opens one.
+async fn take() -> Result<Connection, Error> {
+    let mut pool = POOL.take();
+    let kept = pool.pop();
+    POOL.set(pool);
+    match kept {
+        Some(connection) => Ok(connection),
+        None => Connection::open(LABEL).await,
+    }
+}
+
+fn keep(connection: Connection) {
+    let mut pool = POOL.take();
+    if pool.len() < KEPT {
+        pool.push(connection);
+    }
+    POOL.set(pool);
+}
+
+/// Runs a statement and returns its first row, or `None` when it has no row.
+///
+/// # Errors
+/// A [`Problem`] made from what the host says of the statement; see [`problem_from`].
+pub async fn first_row(
+    statement: &str,
+    parameters: Vec<Value>,
+) -> Result<Option<RowResult>, Problem> {
+    Ok(rows(statement, parameters).await?.into_iter().next())
+}
+
+/// Runs a statement that returns few rows and returns them all.
+///
+/// # Errors
+/// As [`first_row`].
+pub async fn rows(statement: &str, parameters: Vec<Value>) -> Result<Vec<RowResult>, Problem> {
+    let connection = take().await.map_err(|error| problem_from(&error))?;
+    // An error drops the connection here: only one that is known to be idle goes back.
+    let rows = collect(&connection, statement, parameters)
+        .await
+        .map_err(|error| problem_from(&error))?;
+    keep(connection);
+    Ok(rows)
+}
+
+async fn collect(
+    connection: &Connection,
+    statement: &str,
+    parameters: Vec<Value>,
+) -> Result<Vec<RowResult>, Error> {
+    let mut result = connection.execute(statement, parameters).await?;
+    let mut rows = Vec::new();
+    while let Some(row) = result.next().await {
+        rows.push(row);
+    }
+    result.result().await?;
+    Ok(rows)
+}
+
+/// What a host's error means to the client.
+///
+/// The host passes SQLite's message on as text and nothing else (Spin's `crates/sqlite-inproc`,
+/// `io_error_v3`), so the texts of SQLite's `sqlite3ErrStr` and parser are what there is to go by.
+fn problem_from(error: &Error) -> Problem {
+    let message = match error {
+        Error::Io(message) => message.as_str(),
+        Error::NoSuchDatabase | Error::AccessDenied => {
+            return Problem::not_ready("the host offers no database with the label \"default\"")
+                .caused_by(error.to_string());
+        }
+        Error::InvalidConnection | Error::DatabaseFull => "",
+    };
+    let problem = if let Some(column) = named_behind(message, "no such column: ") {
+        Problem::not_ready(format!(
+            "the table flows has no column {column}; `flows load --db FILE` tells what it needs"
+        ))
+    } else if message.contains("no such table") {
+        Problem::not_ready(
+            "the database has no table flows; load flows with `make load FILES=…`, or create the \
+             table with `spin up --sqlite @src/schema.sql`",
+        )
+    } else if message.contains("is locked") {
+        Problem::busy()
+    } else if message.contains("unable to open database") {
+        Problem::not_ready("the database cannot be opened; see the log")
+    } else if message.contains("JSON cannot hold BLOB") {
+        Problem::internal("a flow holds a BLOB, which no format can write")
+    } else if message.contains("exceeds limit") || message.contains("too big") {
+        Problem::too_large()
+    } else {
+        Problem::internal("the database cannot be read; see the log")
+    };
+    problem.caused_by(error.to_string())
+}
+
+/// The word behind `lead` in `message`.
+fn named_behind<'a>(message: &'a str, lead: &str) -> Option<&'a str> {
+    let (_, rest) = message.split_once(lead)?;
+    rest.split_whitespace().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(message: &str) -> u16 {
+        problem_from(&Error::Io(message.into())).status()
+    }
+
+    #[test]
+    fn what_an_operator_can_mend_is_503_and_the_rest_500() {
+        assert_eq!(status("no such table: flows"), 503);
+        assert_eq!(
+            status("no such column: byte_count in SELECT … at offset 3"),
+            503
+        );
+        assert_eq!(status("database is locked"), 503);
+        assert_eq!(status("unable to open database file: x"), 503);
+        assert_eq!(status("database disk image is malformed"), 500);
+        assert_eq!(problem_from(&Error::AccessDenied).status(), 503);
+    }
+
+    #[test]
+    fn a_missing_column_is_named() {
+        let problem = problem_from(&Error::Io("no such column: dst_port at offset 3".into()));
+        assert!(
+            problem.detail().contains("no column dst_port;"),
+            "{}",
+            problem.detail()
+        );
+    }
+}

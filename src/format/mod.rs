@@ -1,0 +1,216 @@
+//! The output formats: one file each, every one writing into the caller's buffer.
+//!
+//! Adding a format is one file and one arm in each `match` here.
+
+mod csv;
+mod json;
+mod ndjson;
+mod xml;
+
+use anyhow::Result;
+
+use crate::packed::{Record, Records};
+
+pub use xml::allowed as xml_char;
+
+/// How flows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// One JSON array.
+    #[default]
+    Json,
+    /// One XML document.
+    Xml,
+    /// JSON objects, a line each.
+    Ndjson,
+    /// Comma-separated values with a header line.
+    Csv,
+}
+
+/// What stands around the records of a body.
+struct Layout {
+    /// Before the first record.
+    open: &'static [u8],
+    /// Between two records.
+    between: &'static [u8],
+    /// Behind the last record.
+    close: &'static [u8],
+    /// The whole body when there is no record.
+    empty: &'static [u8],
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 4] = [Self::Json, Self::Xml, Self::Ndjson, Self::Csv];
+
+    /// The names as an error lists them.
+    pub const NAMES: &'static str = "json, xml, ndjson or csv";
+
+    /// The name in `format=` and as the path's ending.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Xml => "xml",
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+        }
+    }
+
+    /// The format of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// The media type, with its parameters.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Xml => "application/xml",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+        }
+    }
+
+    fn layout(self) -> &'static Layout {
+        match self {
+            Self::Json => &json::LAYOUT,
+            Self::Xml => &xml::LAYOUT,
+            Self::Ndjson => &ndjson::LAYOUT,
+            Self::Csv => &csv::LAYOUT,
+        }
+    }
+}
+
+/// Writes one body, page by page.
+pub struct Encoder {
+    format: Format,
+    records: u64,
+}
+
+impl Encoder {
+    /// Starts an empty body.
+    pub fn new(format: Format) -> Self {
+        Self { format, records: 0 }
+    }
+
+    /// Records written so far.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Writes the records of a packed page behind what `out` holds.
+    ///
+    /// # Errors
+    /// As [`Records`]; `out` then ends inside the body.
+    pub fn page(&mut self, packed: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        // One loop a format: the choice is made once a page.
+        match self.format {
+            Format::Json => self.each(packed, out, json::record),
+            Format::Xml => self.each(packed, out, xml::record),
+            Format::Ndjson => self.each(packed, out, ndjson::record),
+            Format::Csv => self.each(packed, out, csv::record),
+        }
+    }
+
+    /// Ends the body.
+    pub fn finish(&self, out: &mut Vec<u8>) {
+        let layout = self.format.layout();
+        out.extend_from_slice(if self.records == 0 {
+            layout.empty
+        } else {
+            layout.close
+        });
+    }
+
+    #[inline]
+    fn each(
+        &mut self,
+        packed: &[u8],
+        out: &mut Vec<u8>,
+        write: impl Fn(&Record<'_>, &mut Vec<u8>),
+    ) -> Result<()> {
+        let layout = self.format.layout();
+        let mut records = Records::new(packed)?;
+        while let Some(record) = records.next_record()? {
+            out.extend_from_slice(if self.records == 0 {
+                layout.open
+            } else {
+                layout.between
+            });
+            write(&record, out);
+            self.records = self.records.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &[u8] =
+        br#"[[1,2,0,"a","b","c","d",6,1,52],[2,2,0,"","\"\n","<&>","\u0001,\r",17,-1,null]]"#;
+
+    fn body(format: Format, packed: &[u8]) -> String {
+        let mut encoder = Encoder::new(format);
+        let mut out = Vec::new();
+        encoder.page(packed, &mut out).unwrap();
+        encoder.finish(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn empty_bodies_are_what_the_contract_says() {
+        assert_eq!(body(Format::Json, b"[]"), "[]");
+        assert_eq!(body(Format::Ndjson, b"[]"), "");
+        let xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records/>";
+        assert_eq!(body(Format::Xml, b"[]"), xml);
+        let header = "id,time,duration,src_comp,src_port,dst_comp,dst_port,protocol,packet_count,byte_count\r\n";
+        assert_eq!(body(Format::Csv, b"[]"), header);
+    }
+
+    #[test]
+    fn json_is_one_array_with_a_record_a_line() {
+        let text = body(Format::Json, TWO);
+        let expected = concat!(
+            r#"[{"id":1,"time":2,"duration":0,"src_comp":"a","src_port":"b","dst_comp":"c","dst_port":"d","protocol":6,"packet_count":1,"byte_count":52},"#,
+            "\n",
+            r#"{"id":2,"time":2,"duration":0,"src_comp":"","src_port":"\"\n","dst_comp":"<&>","dst_port":"\u0001,\r","protocol":17,"packet_count":-1,"byte_count":null}]"#,
+        );
+        assert_eq!(text, expected);
+        let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(parsed[1]["src_port"], "\"\n");
+        let lines = body(Format::Ndjson, TWO);
+        assert_eq!(format!("[{}]", lines.trim_end().replace('\n', ",\n")), text);
+        assert!(lines.ends_with('\n'));
+    }
+
+    #[test]
+    fn csv_quotes_what_rfc_4180_wants_quoted() {
+        let text = body(Format::Csv, TWO);
+        let records = text.split_once("\r\n").unwrap().1;
+        assert_eq!(
+            records,
+            "1,2,0,a,b,c,d,6,1,52\r\n2,2,0,\"\",\"\"\"\n\",<&>,\"\u{1},\r\",17,-1,\r\n"
+        );
+    }
+
+    #[test]
+    fn xml_escapes_markup_and_replaces_what_it_cannot_hold() {
+        let text = body(Format::Xml, TWO);
+        assert!(text.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records>\n<record><id>1</id><time>2</time>"), "{text}");
+        let second = text.lines().last().unwrap();
+        assert!(text.ends_with("</record>\n</records>"), "{text}");
+        let record = text.split("<record>").nth(2).unwrap();
+        assert!(
+            record
+                .contains("<dst_comp>&lt;&amp;&gt;</dst_comp><dst_port>\u{fffd},&#13;</dst_port>"),
+            "{record}"
+        );
+        assert!(
+            !record.contains("byte_count"),
+            "a null has no element: {record}"
+        );
+        assert_eq!(second, "</records>");
+    }
+}

@@ -1,0 +1,58 @@
+//! flow-window: a time window of network-flow records out of SQLite over HTTP, as a Spin component.
+//!
+//! The modules in reading order:
+//!
+//! - [`api`]: every route, on one page
+//! - [`query`]: the query string becomes a [`query::Query`] or a 400
+//! - [`flow`]: the record: its fields, their order and units
+//! - [`page`]: one page of a window: SQL, position, the answer's frozen end
+//! - [`packed`]: the records of a page, taken out of the text that SQLite packed them into
+//! - [`format`]: one file for each output format
+//! - [`body`]: pages become a response body, whole or streamed, with read-ahead
+//! - [`database`]: connections, and what their errors mean; the one module that touches Spin's SQLite
+//! - [`problem`]: errors as RFC 9457 problems
+//! - [`settings`]: the Spin variables an operator may set
+//! - [`log`]: lines to standard error
+//!
+//! How a request travels: `api` parses it, `page` reads the first page, and only then is the status
+//! chosen. An answer that fits into its first page leaves whole; any other is streamed page by page.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::exit,
+        clippy::print_stdout,
+        clippy::print_stderr,
+    )
+)]
+
+pub mod api;
+pub mod body;
+pub mod database;
+pub mod flow;
+pub mod format;
+pub mod log;
+pub mod packed;
+pub mod page;
+pub mod problem;
+pub mod query;
+pub mod settings;
+
+use spin_sdk::http::Request;
+use spin_sdk::http_service;
+use spin_sdk::wasip3::http::types::{ErrorCode, Response};
+
+/// The component's entry: one request in, one response out.
+#[http_service]
+async fn handle(request: Request) -> Result<Response, ErrorCode> {
+    api::answer(&request).await
+}

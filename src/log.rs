@@ -1,0 +1,62 @@
+//! Lines to standard error, which the host keeps as the component's log.
+//!
+//! Writing may fail (the host may have closed the stream) and is then given up: `eprintln!` would panic.
+
+use std::fmt::Arguments;
+use std::io::Write as _;
+use std::time::Instant;
+
+use crate::problem::Problem;
+
+/// Writes one line; line breaks and other control characters in it become spaces.
+pub fn line(text: Arguments<'_>) {
+    let line: String = text
+        .to_string()
+        .chars()
+        .map(printable)
+        .chain(['\n'])
+        .collect();
+    _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+fn printable(c: char) -> char {
+    if c.is_control() { ' ' } else { c }
+}
+
+/// What the log says of one request.
+pub struct RequestLine {
+    /// Method, path and query.
+    request: String,
+    /// When it came; `None` where requests are not logged.
+    since: Option<Instant>,
+}
+
+impl RequestLine {
+    /// Starts the clock if `timed`: without it only failures are logged.
+    pub fn new(method: &str, path: &str, query: &str, timed: bool) -> Self {
+        let mark = if query.is_empty() { "" } else { "?" };
+        let request = format!("{method} {path}{mark}{query}");
+        Self {
+            request,
+            since: timed.then(Instant::now),
+        }
+    }
+
+    /// Logs an answer that has been written, if requests are logged.
+    ///
+    /// `status` is 499 for a client that went away.
+    pub fn write(&self, status: u16, flows: u64, bytes: u64) {
+        if let Some(since) = self.since {
+            let request = &self.request;
+            let milliseconds = since.elapsed().as_millis();
+            line(format_args!(
+                "{request} {status} {flows} flows {bytes} bytes {milliseconds} ms"
+            ));
+        }
+    }
+
+    /// Logs what went wrong.
+    pub fn failed(&self, problem: &Problem) {
+        line(format_args!("{}: {}", self.request, problem.log_line()));
+    }
+}

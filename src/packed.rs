@@ -1,0 +1,355 @@
+//! The records of a page, taken out of the text that SQLite packed them into.
+//!
+//! A page arrives as one JSON array of arrays, written by SQLite's `json_group_array(json_array(…))`:
+//! `[[1,1,0,"C1065","389",…],[2,…]]`, without white space. This module cuts it into the pieces of each
+//! record without decoding them: a piece that is valid in the output is copied as it stands. It checks
+//! what it relies on and knows nothing of formats or of SQL.
+
+use std::borrow::Cow;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+
+use crate::flow::{FIELDS, Kind, WIDTH};
+
+/// One value of a record, as it stands in the packed text.
+///
+/// What a piece may be: an integer's digits, a JSON string with its quotes, or `null`.
+pub type Piece<'a> = &'a [u8];
+
+/// A record: its pieces in the order of [`FIELDS`].
+///
+/// Integer fields hold an integer and text fields a string, whatever the database stores; either may be
+/// `null`, `id` and `time` excepted.
+pub type Record<'a> = [Piece<'a>; WIDTH];
+
+/// Walks the records of a packed page.
+pub struct Records<'a> {
+    rest: &'a [u8],
+    /// Holds the pieces of a record in which the database stores a value as another type.
+    converted: Vec<(usize, Vec<u8>)>,
+}
+
+impl<'a> Records<'a> {
+    /// Starts at the first record of `packed`.
+    ///
+    /// # Errors
+    /// When `packed` is not an array, or not UTF-8: SQLite stores any bytes as text.
+    pub fn new(packed: &'a [u8]) -> Result<Self> {
+        if let Err(error) = std::str::from_utf8(packed) {
+            let valid = packed.get(..error.valid_up_to()).unwrap_or_default();
+            bail!(
+                "text that is not UTF-8 in the flow {}",
+                behind_last_whole(valid)
+            );
+        }
+        let rest = packed
+            .strip_prefix(b"[")
+            .and_then(|rest| rest.strip_suffix(b"]"))
+            .context("a page that is not a JSON array")?;
+        Ok(Self {
+            rest,
+            converted: Vec::new(),
+        })
+    }
+
+    /// The next record, or `None` behind the last one.
+    ///
+    /// # Errors
+    /// A value that cannot be written as its field's type; the message names the flow and the field.
+    #[inline]
+    pub fn next_record(&mut self) -> Result<Option<Record<'_>>> {
+        let Some(mut rest) = self.rest.strip_prefix(b"[") else {
+            ensure!(self.rest.is_empty(), "a page whose records are not arrays");
+            return Ok(None);
+        };
+        let mut record: Record<'a> = [&[]; WIDTH];
+        let mut exact = true;
+        for (piece, field) in record.iter_mut().zip(&FIELDS) {
+            let token;
+            (token, rest) = next_piece(rest).context("a page cut inside a record")?;
+            *piece = token;
+            exact &= is_exact(token, field.kind);
+        }
+        // Behind a record's last piece its bracket has been taken; a comma parts it from the next.
+        self.rest = rest.strip_prefix(b",").unwrap_or(rest);
+        if exact {
+            return Ok(Some(record));
+        }
+        self.convert(record).map(Some)
+    }
+
+    /// Rewrites the pieces that the database stores as another type than the field's.
+    #[cold]
+    fn convert(&mut self, record: Record<'a>) -> Result<Record<'_>> {
+        self.converted.clear();
+        for (i, (piece, field)) in record.iter().zip(&FIELDS).enumerate() {
+            if is_exact(piece, field.kind) {
+                continue;
+            }
+            let converted = convert(piece, field.kind, i < 2).map_err(|what| {
+                let id = record
+                    .first()
+                    .map_or("?".into(), |id| String::from_utf8_lossy(id));
+                let value = String::from_utf8_lossy(piece.get(..64).unwrap_or(piece));
+                anyhow!("flow {id}: {} is {value}, {what}", field.name)
+            })?;
+            self.converted.push((i, converted));
+        }
+        let mut out: Record<'_> = record;
+        for (i, piece) in &self.converted {
+            if let Some(slot) = out.get_mut(*i) {
+                *slot = piece;
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Whether a piece can be copied into an output as it stands.
+#[inline]
+fn is_exact(piece: &[u8], kind: Kind) -> bool {
+    match kind {
+        Kind::Text => piece.first() == Some(&b'"'),
+        Kind::Integer => {
+            let digits = piece.strip_prefix(b"-").unwrap_or(piece);
+            !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+        }
+    }
+}
+
+/// Writes a piece as a value of `kind`; an error says what was expected.
+fn convert(piece: &[u8], kind: Kind, key: bool) -> Result<Vec<u8>, &'static str> {
+    if piece == b"null" && !key {
+        return Ok(piece.to_vec());
+    }
+    match kind {
+        Kind::Text if piece == b"null" => Err("not text"),
+        Kind::Text => Ok([b"\"", piece, b"\""].concat()),
+        Kind::Integer => {
+            let text = unquoted(piece).ok_or("not an integer")?;
+            let value = match piece.first() {
+                Some(b'"') => text.trim().parse().ok(),
+                _ => text.parse().ok().and_then(whole),
+            };
+            Ok(value.ok_or("not an integer")?.to_string().into_bytes())
+        }
+    }
+}
+
+/// The integer that a number with a fraction or an exponent stands for, if it is one.
+fn whole(real: f64) -> Option<i64> {
+    // Both ends are powers of two and so exact as floating-point numbers.
+    let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&real);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it fits and has no fraction"
+    )]
+    (fits && real.fract() == 0.0).then_some(real as i64)
+}
+
+/// The text of a piece: a string's content, or a number as it stands.
+pub fn unquoted(piece: &[u8]) -> Option<Cow<'_, str>> {
+    match piece {
+        [b'"', content @ .., b'"'] if !content.contains(&b'\\') => {
+            std::str::from_utf8(content).ok().map(Cow::Borrowed)
+        }
+        [b'"', ..] => serde_json::from_slice(piece).ok().map(Cow::Owned),
+        _ => std::str::from_utf8(piece).ok().map(Cow::Borrowed),
+    }
+}
+
+/// Takes one piece off the front, and the comma or bracket behind it.
+///
+/// `None` when the text ends first, or holds what a record cannot hold (an array, an object).
+#[inline]
+fn next_piece(rest: &[u8]) -> Option<(Piece<'_>, &[u8])> {
+    let end = match rest.first()? {
+        b'"' => end_of_string(rest)?,
+        b'[' | b'{' => return None,
+        _ => rest.iter().position(|b| matches!(b, b',' | b']'))?,
+    };
+    let (piece, behind) = rest.split_at_checked(end)?;
+    let (_, rest) = behind.split_first()?;
+    Some((piece, rest))
+}
+
+/// The offset behind the closing quote of the string that `rest` starts with.
+#[inline]
+fn end_of_string(rest: &[u8]) -> Option<usize> {
+    let mut escaped = false;
+    for (i, byte) in rest.iter().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return i.checked_add(1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A place in the order of `(time, id)`: that of the last record already sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Seconds.
+    pub time: i64,
+    /// The flow's id.
+    pub id: i64,
+}
+
+/// The position of the last record of `packed`, without walking the others.
+///
+/// Read from the end: a string's opening quote is the nearest one to the left of its closing quote that
+/// an even number of backslashes precedes, since every quote inside it is escaped. `None` when `packed`
+/// is empty or its last record has no integer `id` and `time`; walking the page then tells why.
+pub fn last_position(packed: &[u8]) -> Option<Position> {
+    let mut before = packed.strip_suffix(b"]]")?;
+    loop {
+        let (last, head) = before.split_last()?;
+        match last {
+            b'"' => before = before_string(head)?,
+            b'[' => break,
+            _ => before = head,
+        }
+    }
+    let record = packed.get(before.len()..)?;
+    let (id, rest) = next_piece(record)?;
+    let (time, _) = next_piece(rest)?;
+    Some(Position {
+        time: integer(time)?,
+        id: integer(id)?,
+    })
+}
+
+/// What stands before the string whose closing quote has just been taken off `head`.
+fn before_string(mut head: &[u8]) -> Option<&[u8]> {
+    loop {
+        let quote = head.iter().rposition(|b| *b == b'"')?;
+        head = head.get(..quote)?;
+        let backslashes = head.iter().rev().take_while(|b| **b == b'\\').count();
+        if backslashes.is_multiple_of(2) {
+            return Some(head);
+        }
+    }
+}
+
+fn integer(piece: &[u8]) -> Option<i64> {
+    std::str::from_utf8(piece).ok()?.parse().ok()
+}
+
+/// Says where a fault lies: behind the last record that stands whole in `valid`.
+fn behind_last_whole(valid: &[u8]) -> String {
+    let mut records = Records {
+        rest: valid.strip_prefix(b"[").unwrap_or_default(),
+        converted: Vec::new(),
+    };
+    let mut place = "at the start of a page".to_owned();
+    while let Ok(Some([id, ..])) = records.next_record() {
+        place = format!("behind flow {}", String::from_utf8_lossy(id));
+    }
+    place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = r#"[[7,3,0,"C1","N1","C2","443",6,10,5323]]"#;
+
+    fn records(packed: &str) -> Result<Vec<Vec<String>>> {
+        let mut records = Records::new(packed.as_bytes())?;
+        let mut all = Vec::new();
+        while let Some(record) = records.next_record()? {
+            all.push(
+                record
+                    .iter()
+                    .map(|p| String::from_utf8(p.to_vec()).unwrap())
+                    .collect(),
+            );
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn pieces_stand_as_sqlite_wrote_them() {
+        let expected = [
+            "7", "3", "0", r#""C1""#, r#""N1""#, r#""C2""#, r#""443""#, "6", "10", "5323",
+        ];
+        assert_eq!(records(ONE).unwrap(), [expected]);
+        assert_eq!(records("[]").unwrap(), Vec::<Vec<String>>::new());
+    }
+
+    #[test]
+    fn brackets_quotes_and_backslashes_inside_text_are_text() {
+        let packed =
+            r#"[[1,1,0,"],[","\"","\\","a\\\"]]",6,1,1],[2,9,0,"","]]","\\\\\"","[[",6,1,1]]"#;
+        let all = records(packed).unwrap();
+        assert_eq!(
+            all[0][3..7],
+            [r#""],[""#, r#""\"""#, r#""\\""#, r#""a\\\"]]""#]
+        );
+        assert_eq!(all[1][3..7], [r#""""#, r#""]]""#, r#""\\\\\"""#, r#""[[""#]);
+        assert_eq!(
+            last_position(packed.as_bytes()),
+            Some(Position { time: 9, id: 2 })
+        );
+        let first = packed.split_once(",[2,9").unwrap().0.to_owned() + "]";
+        assert_eq!(
+            last_position(first.as_bytes()),
+            Some(Position { time: 1, id: 1 })
+        );
+    }
+
+    #[test]
+    fn values_of_another_type_are_written_as_the_fields_type() {
+        let packed = r#"[["7","3",2.0,12,1.5,null,"x"," 6",null,"-9223372036854775808"]]"#;
+        let record = records(packed).unwrap().remove(0);
+        let expected = [
+            "7", "3", "2", r#""12""#, r#""1.5""#, "null", r#""x""#, "6", "null",
+        ];
+        assert_eq!(record[..9], expected);
+        assert_eq!(record[9], "-9223372036854775808");
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_written_is_an_error_that_names_flow_and_field() {
+        for (piece, what) in [
+            ("1.5", "flow 7: byte_count is 1.5, not an integer"),
+            ("\"many\"", "flow 7: byte_count is \"many\", not an integer"),
+            ("9e999", "flow 7: byte_count is 9e999, not an integer"),
+            ("\"9223372036854775808\"", "not an integer"),
+        ] {
+            let error = records(&ONE.replace("5323", piece))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(what), "{piece}: {error}");
+        }
+        let error = records(&ONE.replace("[7,3", "[7,null"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, "flow 7: time is null, not an integer");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_an_error_that_says_where() {
+        let mut packed = ONE.replace("]]", "],[8,4,0,\"").into_bytes();
+        packed.extend(b"\xff\",\"\",\"\",\"\",6,1,1]]");
+        let error = Records::new(&packed).err().unwrap().to_string();
+        assert_eq!(error, "text that is not UTF-8 in the flow behind flow 7");
+    }
+
+    #[test]
+    fn damaged_pages_are_errors_and_never_a_shorter_answer() {
+        for cut in 1..ONE.len() {
+            let damaged = &ONE[..cut];
+            assert!(records(damaged).is_err(), "{damaged}");
+            assert!(
+                records(&format!("{damaged}]")).is_err() || cut == 1,
+                "{damaged}]"
+            );
+            _ = last_position(damaged.as_bytes());
+        }
+        assert!(records(r#"[[1,2,[3],"","","","",6,1,1]]"#).is_err());
+        assert!(records("[1]").is_err());
+    }
+}

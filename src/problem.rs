@@ -1,0 +1,281 @@
+//! Errors as the client sees them: problem details of RFC 9457, in JSON or XML.
+//!
+//! A problem knows its status and what the client may read of it. What the log alone may tell (SQL, the
+//! host's words) travels along as its cause and never reaches a response.
+
+use std::fmt::Write as _;
+
+use quick_xml::escape::escape;
+use serde::Serialize;
+
+/// The kinds of problem, each with a section in the README that its `type` points to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A parameter is unknown, malformed or out of range.
+    InvalidParameter,
+    /// No such path.
+    NotFound,
+    /// Another method than GET and HEAD.
+    MethodNotAllowed,
+    /// The database lacks what the service needs; the detail says what to run.
+    NotReady,
+    /// The database stays locked; trying again helps.
+    Busy,
+    /// A record, or a fault, that the service cannot serve.
+    Internal,
+}
+
+impl Kind {
+    /// Every kind, in the order of status.
+    pub const ALL: [Self; 6] = [
+        Self::InvalidParameter,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Internal,
+        Self::NotReady,
+        Self::Busy,
+    ];
+
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::InvalidParameter => 400,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::Internal => 500,
+            Self::NotReady | Self::Busy => 503,
+        }
+    }
+
+    /// The `type`: a stable URI reference to the section of the README on this kind.
+    pub fn type_reference(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "README.md#invalid-parameter",
+            Self::NotFound => "README.md#not-found",
+            Self::MethodNotAllowed => "README.md#method-not-allowed",
+            Self::Internal => "README.md#internal-error",
+            Self::NotReady => "README.md#database-not-ready",
+            Self::Busy => "README.md#database-busy",
+        }
+    }
+
+    /// The `title`: the same for every problem of the kind.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "Invalid parameter",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::Internal => "Internal error",
+            Self::NotReady => "Database not ready",
+            Self::Busy => "Database busy",
+        }
+    }
+}
+
+/// One problem.
+#[derive(Debug)]
+pub struct Problem {
+    kind: Kind,
+    detail: String,
+    parameter: Option<String>,
+    cause: Option<String>,
+    /// Whether a page of fewer records might get past it.
+    too_large: bool,
+}
+
+/// The body of a problem, in the order of RFC 9457.
+#[derive(Serialize)]
+struct Details<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'a str>,
+}
+
+impl Problem {
+    fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self {
+            kind,
+            detail,
+            parameter: None,
+            cause: None,
+            too_large: false,
+        }
+    }
+
+    /// 400: `value` of `parameter` is not what was `expected`.
+    pub fn invalid(parameter: &str, value: &str, expected: &str) -> Self {
+        let detail = format!("{parameter} is {value:?}, expected {expected}");
+        Self {
+            parameter: Some(parameter.into()),
+            ..Self::new(Kind::InvalidParameter, detail)
+        }
+    }
+
+    /// 400 with a detail of its own.
+    pub fn invalid_detail(parameter: &str, detail: impl Into<String>) -> Self {
+        Self {
+            parameter: Some(parameter.into()),
+            ..Self::new(Kind::InvalidParameter, detail)
+        }
+    }
+
+    /// 404.
+    pub fn not_found(path: &str) -> Self {
+        let detail = format!("no resource at {path}; flows are at /api/v1/stream/flows");
+        Self::new(Kind::NotFound, detail)
+    }
+
+    /// 405.
+    pub fn method_not_allowed(method: &str) -> Self {
+        Self::new(
+            Kind::MethodNotAllowed,
+            format!("method {method}, expected GET or HEAD"),
+        )
+    }
+
+    /// 503: the operator has to act.
+    pub fn not_ready(detail: impl Into<String>) -> Self {
+        Self::new(Kind::NotReady, detail)
+    }
+
+    /// 503: waiting helps.
+    pub fn busy() -> Self {
+        Self::new(
+            Kind::Busy,
+            "the database stays locked by a writer; try again",
+        )
+    }
+
+    /// 500.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Internal, detail)
+    }
+
+    /// 500, unless a smaller page gets past it: see [`Problem::is_too_large`].
+    pub fn too_large() -> Self {
+        let detail = "a flow is larger than the host passes on in one row (128 MiB)";
+        Self {
+            too_large: true,
+            ..Self::new(Kind::Internal, detail)
+        }
+    }
+
+    /// Adds what the log is told and the client is not.
+    pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Whether the page was too large for one row, so that one of fewer records may do.
+    pub fn is_too_large(&self) -> bool {
+        self.too_large
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.kind.status()
+    }
+
+    /// What the client is told.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The line for the log: the detail, and the cause where there is one.
+    pub fn log_line(&self) -> String {
+        match &self.cause {
+            Some(cause) => format!("{} ({cause})", self.detail),
+            None => self.detail.clone(),
+        }
+    }
+
+    /// Headers beside the content type.
+    pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        match self.kind {
+            // SQLite has waited for five seconds already; a writer's batch takes less than that again.
+            Kind::Busy => &[("retry-after", "5")],
+            Kind::MethodNotAllowed => &[("allow", "GET, HEAD")],
+            _ => &[],
+        }
+    }
+
+    /// Content type and body, as XML where the request asked for XML.
+    pub fn render(&self, as_xml: bool) -> (&'static str, Vec<u8>) {
+        let details = Details {
+            r#type: self.kind.type_reference(),
+            title: self.kind.title(),
+            status: self.status(),
+            detail: &self.detail,
+            parameter: self.parameter.as_deref(),
+        };
+        if as_xml {
+            ("application/problem+xml", details.to_xml().into_bytes())
+        } else {
+            // Strings and a number cannot fail to serialize; an empty body is what is left if they do.
+            (
+                "application/problem+json",
+                serde_json::to_vec(&details).unwrap_or_default(),
+            )
+        }
+    }
+}
+
+impl Details<'_> {
+    /// The XML form of RFC 9457, appendix B.
+    fn to_xml(&self) -> String {
+        let mut xml = String::from(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<problem xmlns=\"urn:ietf:rfc:7807\">",
+        );
+        let status = self.status.to_string();
+        let fields = [
+            ("type", Some(self.r#type)),
+            ("title", Some(self.title)),
+            ("status", Some(status.as_str())),
+            ("detail", Some(self.detail)),
+            ("parameter", self.parameter),
+        ];
+        for (name, value) in fields {
+            let Some(value) = value else { continue };
+            let value: String = value.chars().map(crate::format::xml_char).collect();
+            // Writing to a String does not fail.
+            _ = write!(xml, "<{name}>{}</{name}>", escape(&value));
+        }
+        xml.push_str("</problem>");
+        xml
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_parameter_names_itself_its_value_and_what_was_expected() {
+        let (content_type, body) = Problem::invalid("limit", "-1", "an integer >= 0").render(false);
+        assert_eq!(content_type, "application/problem+json");
+        assert_eq!(
+            String::from_utf8(body).unwrap(),
+            r#"{"type":"README.md#invalid-parameter","title":"Invalid parameter","status":400,"detail":"limit is \"-1\", expected an integer >= 0","parameter":"limit"}"#
+        );
+    }
+
+    #[test]
+    fn xml_escapes_what_the_client_sent() {
+        let (_, body) = Problem::invalid("a<b", "\u{1}&", "x").render(true);
+        let body = String::from_utf8(body).unwrap();
+        assert!(body.contains("<parameter>a&lt;b</parameter>"), "{body}");
+        assert!(!body.contains('\u{1}'), "{body}");
+    }
+
+    #[test]
+    fn the_cause_stays_in_the_log() {
+        let problem = Problem::internal("broken").caused_by("SELECT secret");
+        let (_, body) = problem.render(false);
+        assert!(!String::from_utf8(body).unwrap().contains("secret"));
+        assert_eq!(problem.log_line(), "broken (SELECT secret)");
+    }
+}

@@ -1,0 +1,213 @@
+//! wasmtime set up as Spin sets it up, and the component compiled once.
+//!
+//! Mirrors `crates/core/src/lib.rs` (`Config::default`): epoch interruption, the pooling allocator and
+//! its sizes; and `crates/core/src/store.rs`: a deadline that never comes. What costs time there costs
+//! time here.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Cache, Config, Engine, PoolingAllocationConfig, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::handler::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+
+use crate::manifest::Manifest;
+use crate::sqlite::{self, Database, Databases};
+use crate::variables::{self, Variables};
+
+/// Instances alive at once; everything of the pool is sized by it.
+const MAX_INSTANCES: u32 = 1000;
+
+/// An application: its manifest and its component, compiled.
+#[derive(Clone)]
+pub struct App {
+    /// The manifest it was loaded from.
+    pub manifest: Manifest,
+    engine: Engine,
+    service: std::sync::Arc<ProxyPre<Host>>,
+}
+
+impl App {
+    /// Reads the manifest at `path` and compiles the component it names.
+    ///
+    /// # Errors
+    /// A manifest or wasm file that cannot be read, or a component that asks for an interface which the
+    /// stand-in does not have.
+    pub fn load(path: &Path) -> Result<Self> {
+        let manifest = Manifest::read(path)?;
+        let (_, component) = manifest.component()?;
+        let source = path
+            .parent()
+            .unwrap_or(Path::new("."))
+            .join(&component.source);
+        let engine = Engine::new(&config()?)?;
+        let component = Component::from_file(&engine, &source)
+            .map_err(anyhow::Error::from)
+            .with_context(|| {
+                format!(
+                    "cannot load {}; has the component been built?",
+                    source.display()
+                )
+            })?;
+        let service = ServicePre::new(linker(&engine)?.instantiate_pre(&component)?)?;
+        tick(&engine);
+        Ok(Self {
+            manifest,
+            engine,
+            service: std::sync::Arc::new(ProxyPre::P3(service)),
+        })
+    }
+
+    /// Makes an instance of the component with a store of its own.
+    pub(crate) async fn instantiate(
+        &self,
+        database: &Database,
+        variables: &Variables,
+    ) -> wasmtime::Result<(Store<Host>, Proxy)> {
+        let (_, component) = self
+            .manifest
+            .component()
+            .map_err(wasmtime::Error::from_anyhow)?;
+        let labels = component.sqlite_databases.iter();
+        let allowed = labels
+            .map(|label| (label.clone(), database.clone()))
+            .collect();
+        let mut store = Store::new(&self.engine, Host::new(allowed, variables.clone()));
+        store.set_epoch_deadline(u64::MAX / 2);
+        let proxy = self.service.instantiate_async(&mut store).await?;
+        Ok((store, proxy))
+    }
+}
+
+fn config() -> Result<Config> {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(MAX_INSTANCES)
+        .total_memories(MAX_INSTANCES)
+        .total_tables(2 * MAX_INSTANCES)
+        .total_stacks(MAX_INSTANCES)
+        .total_core_instances(4 * MAX_INSTANCES)
+        .table_elements(100_000)
+        .max_component_instance_size(10 << 20)
+        .max_core_instance_size(10 << 20)
+        .max_core_instances_per_component(200)
+        .max_tables_per_component(64)
+        .max_memories_per_component(32)
+        .max_tables_per_module(2)
+        .max_memories_per_module(2)
+        .max_memory_size(4 << 30)
+        .linear_memory_keep_resident(2 << 20)
+        .table_keep_resident(1 << 19);
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .wasm_component_model(true)
+        .wasm_component_model_async(true)
+        .allocation_strategy(pool)
+        .cache(Some(Cache::from_file(None)?));
+    Ok(config)
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    sqlite::add_to_linker::<_, Databases>(&mut linker, |host: &mut Host| &mut host.databases)?;
+    variables::add_to_linker::<_, Variables>(&mut linker, |host: &mut Host| &mut host.variables)?;
+    Ok(linker)
+}
+
+/// Advances the engine's epoch every 10 ms for as long as the engine lives, as Spin does.
+fn tick(engine: &Engine) {
+    let weak = engine.weak();
+    std::thread::spawn(move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    });
+}
+
+/// What one instance has of the host.
+pub(crate) struct Host {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: NoOutgoingRequests,
+    table: ResourceTable,
+    databases: Databases,
+    variables: Variables,
+}
+
+impl Host {
+    fn new(allowed: Vec<(String, Database)>, variables: Variables) -> Self {
+        Self {
+            wasi: WasiCtxBuilder::new()
+                .inherit_stdout()
+                .inherit_stderr()
+                .build(),
+            http: WasiHttpCtx::new(),
+            hooks: NoOutgoingRequests,
+            table: ResourceTable::new(),
+            databases: Databases::new(allowed),
+            variables,
+        }
+    }
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for Host {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.hooks,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
+}
+
+/// The manifest allows no outgoing request, so each is refused.
+struct NoOutgoingRequests;
+
+type HttpResult<T> = Result<T, wasmtime_wasi_http::Error>;
+type Sending = Box<dyn Future<Output = HttpResult<()>> + Send>;
+type Body = wasmtime_wasi_http::WasiBody;
+
+impl WasiHttpHooks for NoOutgoingRequests {
+    fn send_request(
+        &mut self,
+        _: http::Request<Body>,
+        _: Option<wasmtime_wasi_http::RequestOptions>,
+        _: Sending,
+    ) -> Box<dyn Future<Output = HttpResult<(http::Response<Body>, Sending)>> + Send> {
+        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
+    }
+}
+
+/// Variables given by the environment: `SPIN_VARIABLE_NAME` sets `name` (`crates/variables-env`).
+pub fn variables_from_environment() -> HashMap<String, String> {
+    let given = std::env::vars();
+    given
+        .filter_map(|(name, value)| {
+            let name = name.strip_prefix("SPIN_VARIABLE_")?;
+            Some((name.to_ascii_lowercase(), value))
+        })
+        .collect()
+}
+
+/// The state folder that Spin uses for the application at `manifest`: `.spin` beside it.
+pub fn state_dir(manifest: &Path) -> PathBuf {
+    manifest.parent().unwrap_or(Path::new(".")).join(".spin")
+}

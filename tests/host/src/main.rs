@@ -1,0 +1,108 @@
+//! `standin up`: serves the application of a `spin.toml` with the flags of `spin up` that matter.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser};
+use standin::engine::{state_dir, variables_from_environment};
+use standin::manifest::database_path;
+use standin::sqlite::Database;
+use standin::{App, Server, Settings};
+
+/// Runs a Spin application where Spin is not installed; for tests and a first look, not for production.
+#[derive(Parser)]
+#[command(version)]
+enum Command {
+    /// Serves the application until interrupted.
+    Up(Up),
+}
+
+#[derive(Args)]
+struct Up {
+    /// The application's manifest.
+    #[arg(short, long, default_value = "spin.toml")]
+    from: PathBuf,
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// SQL to run before serving: a statement, or @FILE.
+    #[arg(long, value_name = "STATEMENT|@FILE")]
+    sqlite: Vec<String>,
+    /// Moves the database: [sqlite_database.default] with type = "spin" and path.
+    #[arg(long, env = "RUNTIME_CONFIG_FILE")]
+    runtime_config_file: Option<PathBuf>,
+    /// The folder of the database `sqlite_db.db`; by default `.spin` beside the manifest.
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(Command::Up(up): Command) -> Result<()> {
+    let state_dir = up.state_dir.unwrap_or_else(|| state_dir(&up.from));
+    let path = database_path(&state_dir, up.runtime_config_file.as_deref())?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let database = Database::new(&path);
+    for statement in &up.sqlite {
+        execute(&database, statement)?;
+    }
+    let settings = Settings {
+        listen: up.listen,
+        database: path,
+        variables: variables_from_environment(),
+    };
+    let app = App::load(&up.from)?;
+    let (name, _) = app.manifest.component()?;
+    let name = name.to_owned();
+    let server = Server::start(app, settings)?;
+    println!("Serving http://{}", server.address());
+    println!(
+        "Available Routes:\n  {name}: http://{} (wildcard)",
+        server.address()
+    );
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(interrupted())
+}
+
+fn execute(database: &Database, statement: &str) -> Result<()> {
+    let sql = match statement.strip_prefix('@') {
+        Some(file) => {
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?
+        }
+        None => statement.to_owned(),
+    };
+    database
+        .execute_batch(&sql)
+        .with_context(|| format!("--sqlite {statement}"))
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn interrupted() -> Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminated =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            interrupt = tokio::signal::ctrl_c() => interrupt?,
+            _ = terminated.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! The listener: requests go to reused instances of the component, failed bodies abort the connection.
+//!
+//! Mirrored from Spin 4.1:
+//! - an instance serves up to 128 requests, 16 at a time, and is dropped after 1 s idle
+//!   (`crates/trigger-http/src/lib.rs`, `DEFAULT_WASIP3_MAX_INSTANCE_REUSE_COUNT` and below);
+//! - a request carries Spin's own headers (`crates/trigger-http/src/headers.rs`), and one without
+//!   authority is answered 500 (`server.rs`, `set_req_uri`);
+//! - a handler that fails before it answers makes a 500 without a body (`server.rs`, `internal_error`);
+//! - a body that ends in an error makes hyper drop the connection; a trap ends it as if it were
+//!   complete (`wasmtime-wasi-http`, `p3::body::GuestBody`);
+//! - no TCP_NODELAY, no compression (`server.rs`, `serve_http`, `serve_connection`).
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use wasmtime::component::GuestTaskId;
+use wasmtime::{Store, StoreContextMut};
+use wasmtime_wasi_http::handler::{
+    HandlerState, Instance, ProxyHandler, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+};
+use wasmtime_wasi_http::{WasiBody, WasiHttpView};
+
+use crate::engine::{App, Host};
+use crate::sqlite::Database;
+use crate::variables::Variables;
+
+const REQUESTS_PER_INSTANCE: usize = 128;
+const CONCURRENT_REQUESTS_PER_INSTANCE: usize = 16;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What one server is started with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The file behind the component's database.
+    pub database: PathBuf,
+    /// Application variables, over the manifest's defaults.
+    pub variables: HashMap<String, String>,
+}
+
+/// A running server; dropping it closes the listener and ends what is under way.
+pub struct Server {
+    address: SocketAddr,
+    database: Database,
+    runtime: Option<Runtime>,
+}
+
+impl Server {
+    /// Listens and serves on threads of its own.
+    ///
+    /// # Errors
+    /// An address that cannot be bound, or a required variable without a value.
+    pub fn start(app: App, settings: Settings) -> Result<Self> {
+        let variables = app.manifest.component_variables(&settings.variables)?;
+        let database = Database::new(settings.database);
+        let handler = ProxyHandler::new(Component {
+            app,
+            database: database.clone(),
+            variables: Variables(Arc::new(variables)),
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        let listener = runtime
+            .block_on(TcpListener::bind(settings.listen))
+            .with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let address = listener.local_addr()?;
+        runtime.spawn(serve(listener, handler));
+        Ok(Self {
+            address,
+            database,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// The address that is listened on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The database it serves from.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, handler: ProxyHandler<Component>) {
+    loop {
+        let Ok((stream, client)) = listener.accept().await else {
+            // Out of descriptors, say: what is open will close.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let handler = handler.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(|request| answer(handler.clone(), client, request));
+            let served = Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), answer)
+                .await;
+            if let Err(error) = served {
+                eprintln!("connection to {client}: {error:?}");
+            }
+        });
+    }
+}
+
+async fn answer(
+    handler: ProxyHandler<Component>,
+    client: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<WasiBody>, Infallible> {
+    if request.uri().path() == "/.well-known/spin/health" {
+        return Ok(Response::new(
+            Full::from("OK").map_err(|e| match e {}).boxed_unsync(),
+        ));
+    }
+    let answered = match prepare(request, client) {
+        Ok(request) => handler.handle((), request).await.map_err(Into::into),
+        Err(error) => Err(error),
+    };
+    Ok(answered.unwrap_or_else(|error: anyhow::Error| {
+        eprintln!("error processing request: {error:?}");
+        let mut failed = Response::new(Empty::new().map_err(|e| match e {}).boxed_unsync());
+        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        failed
+    }))
+}
+
+/// Gives the request what Spin gives it: an absolute URI and Spin's headers.
+fn prepare(request: Request<Incoming>, client: SocketAddr) -> Result<Request<WasiBody>> {
+    let (mut parts, body) = request.into_parts();
+    parts.headers.remove(http::header::CONNECTION);
+    let host = parts
+        .headers
+        .get(http::header::HOST)
+        .map(HeaderValue::to_str)
+        .transpose()?;
+    let authority = match (host, parts.uri.authority()) {
+        (Some(host), _) => host.parse::<Authority>()?,
+        (None, Some(authority)) => authority.clone(),
+        (None, None) => anyhow::bail!("no 'Host' header present in request"),
+    };
+    for value in parts.headers.values() {
+        std::str::from_utf8(value.as_bytes())?;
+    }
+    add_spin_headers(&mut parts.headers, &parts.uri, authority.as_str(), client)?;
+    let mut uri = parts.uri.into_parts();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(authority);
+    parts.uri = http::Uri::from_parts(uri)?;
+    Ok(Request::from_parts(
+        parts,
+        body.map_err(Into::into).boxed_unsync(),
+    ))
+}
+
+fn add_spin_headers(
+    headers: &mut HeaderMap,
+    uri: &http::Uri,
+    host: &str,
+    client: SocketAddr,
+) -> Result<()> {
+    let path_and_query = uri.path_and_query().map_or("/", |p| p.as_str());
+    let added = [
+        ("spin-path-info", uri.path().to_owned()),
+        ("spin-full-url", format!("http://{host}{path_and_query}")),
+        ("spin-matched-route", "/...".to_owned()),
+        ("spin-base-path", "/".to_owned()),
+        ("spin-raw-component-route", "/...".to_owned()),
+        ("spin-component-route", String::new()),
+        ("spin-client-addr", client.to_string()),
+    ];
+    for (name, value) in added {
+        headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_str(&value)?,
+        );
+    }
+    Ok(())
+}
+
+/// Makes instances for `ProxyHandler`.
+struct Component {
+    app: App,
+    database: Database,
+    variables: Variables,
+}
+
+impl HandlerState for Component {
+    type StoreData = Host;
+    type WorkerExpiration = IdleTimeout;
+    type WorkerState = Reuse;
+
+    async fn instantiate(&self) -> wasmtime::Result<Instance<Host, IdleTimeout, Reuse>> {
+        let (store, proxy) = self
+            .app
+            .instantiate(&self.database, &self.variables)
+            .await?;
+        Ok(Instance {
+            store,
+            proxy,
+            view: Host::http,
+            expiration: IdleTimeout(Box::pin(tokio::time::sleep(Duration::ZERO))),
+            state: Reuse,
+        })
+    }
+}
+
+/// Ends an instance that has been idle for [`IDLE_TIMEOUT`]; requests have no time limit.
+struct IdleTimeout(Pin<Box<tokio::time::Sleep>>);
+
+impl WorkerExpiration for IdleTimeout {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        status: WorkerStatus,
+        start: Instant,
+    ) -> Poll<()> {
+        if status != WorkerStatus::Idle {
+            return Poll::Pending;
+        }
+        let deadline = (start + IDLE_TIMEOUT).into();
+        if self.0.deadline() != deadline {
+            self.0.as_mut().reset(deadline);
+        }
+        ready!(self.0.as_mut().poll(context));
+        Poll::Ready(())
+    }
+}
+
+/// How often and by how many requests at once an instance is used.
+struct Reuse;
+
+impl WorkerState for Reuse {
+    type StoreData = Host;
+    type RequestData = ();
+
+    fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
+        if total >= REQUESTS_PER_INSTANCE {
+            ShouldAccept::Never
+        } else if concurrent >= CONCURRENT_REQUESTS_PER_INSTANCE {
+            ShouldAccept::No
+        } else {
+            ShouldAccept::Yes
+        }
+    }
+
+    fn on_request_start(
+        &self,
+        _: StoreContextMut<'_, Host>,
+        (): (),
+        _: GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn drop(&self, store: Store<Host>, result: wasmtime::Result<()>) {
+        if let Err(error) = result {
+            eprintln!("worker failed: {error:?}");
+        }
+        drop(store);
+    }
+}

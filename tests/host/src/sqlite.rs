@@ -1,0 +1,361 @@
+//! The host side of `spin:sqlite@3.1.0`: what Spin's in-process SQLite does to a component.
+//!
+//! Mirrored from Spin 4.1, with the place each fact was read in:
+//! - a connection is opened lazily, at its first query, and is never shared
+//!   (`crates/sqlite-inproc/src/lib.rs`, `InProcConnection::db_connection`);
+//! - at most 256 connections an instance (`crates/factor-sqlite/src/host.rs`, `InstanceState::new`);
+//! - a query runs on a blocking thread, holds the connection's mutex to its end and hands rows through a
+//!   channel of four (`InProcConnection::query_async`); the guest gets one row a read
+//!   (`crates/wasi-async/src/stream.rs`, `StreamProducer::poll_produce`);
+//! - a row above 128 MiB is an error (`crates/world/src/lib.rs`, `MAX_HOST_BUFFERED_BYTES`);
+//! - errors of prepare, bind and step arrive in the result future (`query_async`, `err_tx`);
+//! - ATTACH of a file is denied (`create_connection`, the authorizer);
+//! - text that is not UTF-8 panics on the blocking thread (`ValueWrapper::column_result`), the result
+//!   future is dropped with it, and the guest traps.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::types::ValueRef;
+use tokio::sync::{mpsc, oneshot};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{
+    Accessor, Destination, FutureReader, HasData, Resource, ResourceTable, StreamProducer,
+    StreamReader, StreamResult,
+};
+
+use bindings::spin::sqlite::sqlite::{self, Error, RowResult, Value};
+
+mod bindings {
+    #![allow(missing_docs, unreachable_pub, reason = "generated code")]
+    wasmtime::component::bindgen!({
+        // The asynchronous half of the interface: the half that spin-sdk 7 calls.
+        inline: r#"
+            package spin:sqlite@3.1.0;
+            interface sqlite {
+                resource connection {
+                    open-async: static async func(database: string) -> result<connection, error>;
+                    execute-async: async func(statement: string, parameters: list<value>)
+                        -> result<tuple<list<string>, stream<row-result>, future<result<_, error>>>, error>;
+                }
+                variant error {
+                    no-such-database, access-denied, invalid-connection, database-full, io(string),
+                }
+                record row-result { values: list<value> }
+                variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
+            }
+            world host { import sqlite; }
+        "#,
+        imports: { default: async | trappable },
+        with: { "spin:sqlite/sqlite.connection": super::Connection },
+    });
+}
+
+pub(crate) use sqlite::add_to_linker;
+
+/// The most bytes that one row may hold.
+pub const MAX_ROW_BYTES: usize = 128 << 20;
+
+/// The most connections that one instance may hold open.
+pub const MAX_CONNECTIONS: usize = 256;
+
+/// Rows that may wait between SQLite and the guest.
+const ROWS_IN_FLIGHT: usize = 4;
+
+/// A database file, and how many connections to it are open at the moment.
+#[derive(Debug, Clone)]
+pub struct Database {
+    path: Arc<PathBuf>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Database {
+    /// Names a file; nothing is opened or created yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: Arc::new(path.into()),
+            open: Arc::default(),
+        }
+    }
+
+    /// SQLite connections that are open now, over all instances.
+    pub fn open_connections(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// Runs statements as `spin up --sqlite` does, before anything is served.
+    ///
+    /// # Errors
+    /// What SQLite says of the file or of the first statement that fails.
+    pub fn execute_batch(&self, sql: &str) -> rusqlite::Result<()> {
+        rusqlite::Connection::open(self.path.as_ref())?.execute_batch(sql)
+    }
+}
+
+/// A connection that the guest holds; SQLite's own is opened at the first query.
+#[derive(Clone)]
+pub struct Connection {
+    database: Database,
+    opened: Arc<OnceLock<Arc<Mutex<Opened>>>>,
+}
+
+/// An open SQLite connection, counted while it lives.
+struct Opened {
+    sqlite: rusqlite::Connection,
+    database: Database,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.database.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Connection {
+    fn new(database: Database) -> Self {
+        Self {
+            database,
+            opened: Arc::default(),
+        }
+    }
+
+    fn opened(&self) -> Result<Arc<Mutex<Opened>>, Error> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened.clone());
+        }
+        let sqlite = rusqlite::Connection::open(self.database.path.as_ref()).map_err(io)?;
+        sqlite.authorizer(Some(deny_attach));
+        self.database.open.fetch_add(1, Ordering::SeqCst);
+        let opened = Opened {
+            sqlite,
+            database: self.database.clone(),
+        };
+        Ok(self
+            .opened
+            .get_or_init(|| Arc::new(Mutex::new(opened)))
+            .clone())
+    }
+
+    /// Starts a statement on a blocking thread; its rows and its end arrive through channels.
+    async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Query, Error> {
+        let opened = self.opened()?;
+        let (columns_tx, columns) = oneshot::channel();
+        let (rows_tx, rows) = mpsc::channel(ROWS_IN_FLIGHT);
+        let (end_tx, end) = oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            _ = end_tx.send(run(&opened, &statement, parameters, columns_tx, &rows_tx));
+        });
+        let columns = columns.await.map_err(io)?;
+        Ok(Query { columns, rows, end })
+    }
+}
+
+/// A statement under way.
+struct Query {
+    columns: Vec<String>,
+    rows: mpsc::Receiver<RowResult>,
+    end: oneshot::Receiver<Result<(), Error>>,
+}
+
+fn run(
+    opened: &Mutex<Opened>,
+    statement: &str,
+    parameters: Vec<Value>,
+    columns: oneshot::Sender<Vec<String>>,
+    rows_tx: &mpsc::Sender<RowResult>,
+) -> Result<(), Error> {
+    // A panic below poisons the mutex, and the connection with it, as in Spin.
+    let opened = opened.lock().map_err(io)?;
+    let mut statement = match opened.sqlite.prepare_cached(statement) {
+        Ok(statement) => statement,
+        Err(error) => {
+            _ = columns.send(Vec::new());
+            return Err(io(error));
+        }
+    };
+    let names = statement
+        .column_names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    let width = names.len();
+    columns
+        .send(names)
+        .map_err(|_| Error::Io("column send error".into()))?;
+    let parameters = rusqlite::params_from_iter(parameters.into_iter().map(bind));
+    let mut rows = statement.query(parameters).map_err(io)?;
+    while let Some(row) = rows.next().map_err(io)? {
+        let values = (0..width)
+            .map(|i| row.get_ref(i).map(value))
+            .collect::<Result<Vec<_>, _>>();
+        let values = values.map_err(io)?;
+        if values.iter().map(size).sum::<usize>() > MAX_ROW_BYTES {
+            return Err(Error::Io(format!(
+                "query result exceeds limit of {MAX_ROW_BYTES} bytes"
+            )));
+        }
+        let sent = rows_tx.blocking_send(RowResult { values });
+        sent.map_err(|_| Error::Io("row send error".into()))?;
+    }
+    Ok(())
+}
+
+fn deny_attach(context: AuthContext<'_>) -> Authorization {
+    match context.action {
+        AuthAction::Attach { filename } if !matches!(filename, "" | ":memory:") => {
+            Authorization::Deny
+        }
+        _ => Authorization::Allow,
+    }
+}
+
+fn io(error: impl std::fmt::Display) -> Error {
+    Error::Io(error.to_string())
+}
+
+fn bind(value: Value) -> rusqlite::types::Value {
+    match value {
+        Value::Null => rusqlite::types::Value::Null,
+        Value::Integer(i) => i.into(),
+        Value::Real(r) => r.into(),
+        Value::Text(t) => t.into(),
+        Value::Blob(b) => b.into(),
+    }
+}
+
+/// # Panics
+/// On text that is not UTF-8, as Spin does; see the module's head.
+#[expect(
+    clippy::unwrap_used,
+    reason = "Spin unwraps here; what follows is what the tests are after"
+)]
+fn value(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(i) => Value::Integer(i),
+        ValueRef::Real(r) => Value::Real(r),
+        ValueRef::Text(t) => Value::Text(String::from_utf8(t.to_vec()).unwrap()),
+        ValueRef::Blob(b) => Value::Blob(b.to_vec()),
+    }
+}
+
+fn size(value: &Value) -> usize {
+    let held = match value {
+        Value::Text(t) => t.len(),
+        Value::Blob(b) => b.len(),
+        Value::Null | Value::Integer(_) | Value::Real(_) => 0,
+    };
+    size_of::<Value>() + held
+}
+
+/// What one instance may open, and what it has open.
+pub struct Databases {
+    allowed: Vec<(String, Database)>,
+    open: usize,
+    table: ResourceTable,
+}
+
+impl Databases {
+    /// An instance may open the databases in `allowed`, by label.
+    pub fn new(allowed: Vec<(String, Database)>) -> Self {
+        Self {
+            allowed,
+            open: 0,
+            table: ResourceTable::new(),
+        }
+    }
+
+    fn open(&mut self, label: &str) -> Result<Resource<Connection>, Error> {
+        let database = self.allowed.iter().find(|(name, _)| name == label);
+        let (_, database) = database.ok_or(Error::AccessDenied)?;
+        if self.open >= MAX_CONNECTIONS {
+            return Err(Error::Io("too many connections opened".into()));
+        }
+        self.open += 1;
+        self.table
+            .push(Connection::new(database.clone()))
+            .map_err(io)
+    }
+}
+
+impl HasData for Databases {
+    type Data<'a> = &'a mut Databases;
+}
+
+impl sqlite::Host for Databases {}
+
+impl sqlite::HostConnection for Databases {
+    async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        self.open -= 1;
+        Ok(())
+    }
+}
+
+impl<T: Send + 'static> sqlite::HostConnectionWithStore<T> for Databases {
+    async fn open_async(
+        accessor: &Accessor<T, Self>,
+        database: String,
+    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
+        Ok(accessor.with(|mut access| access.get().open(&database)))
+    }
+
+    async fn execute_async(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> wasmtime::Result<Result<Started, Error>> {
+        let connection =
+            accessor.with(|mut access| access.get().table.get(&connection).cloned())?;
+        let Query { columns, rows, end } = match connection.query(statement, parameters).await {
+            Ok(query) => query,
+            Err(error) => return Ok(Err(error)),
+        };
+        accessor.with(|mut access| {
+            let rows = StreamReader::new(&mut access, OneRowARead(rows))?;
+            let end = FutureReader::new(&mut access, end)?;
+            Ok(Ok((columns, rows, end)))
+        })
+    }
+}
+
+/// What the guest is given of a statement under way.
+type Started = (
+    Vec<String>,
+    StreamReader<RowResult>,
+    FutureReader<Result<(), Error>>,
+);
+
+/// Hands the guest one row a read, however many it has room for.
+struct OneRowARead(mpsc::Receiver<RowResult>);
+
+impl<D> StreamProducer<D> for OneRowARead {
+    type Item = RowResult;
+    type Buffer = Option<RowResult>;
+
+    fn poll_produce<'a>(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        store: StoreContextMut<'a, D>,
+        mut destination: Destination<'a, Self::Item, Self::Buffer>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        if destination.remaining(store) == Some(0) {
+            return Poll::Ready(Ok(StreamResult::Completed));
+        }
+        match self.get_mut().0.poll_recv(context) {
+            Poll::Ready(Some(row)) => {
+                destination.set_buffer(Some(row));
+                Poll::Ready(Ok(StreamResult::Completed))
+            }
+            Poll::Ready(None) => Poll::Ready(Ok(StreamResult::Dropped)),
+            Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
