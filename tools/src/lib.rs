@@ -1,0 +1,9 @@
+//! Native tools for flow-window: everything the `flows` binary does, as functions.
+//!
+//! - [`lanl`]: one line of LANL's `flows.txt`, parsed or refused
+//! - [`load`]: files of such lines into the database of the service, exactly once
+//! - [`generate`]: lines with the published shape, for tests and measurements
+
+pub mod generate;
+pub mod lanl;
+pub mod load;
