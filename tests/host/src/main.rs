@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser};
-use standin::engine::{state_dir, variables_from_environment};
+use standin::engine::variables_from_environment;
 use standin::manifest::database_path;
 use standin::sqlite::Database;
 use standin::{App, Server, Settings};
@@ -27,10 +27,10 @@ struct Up {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// SQL to run before serving: a statement, or @FILE.
+    /// SQL to run before serving: one statement, or @FILE for any number.
     #[arg(long, value_name = "STATEMENT|@FILE")]
     sqlite: Vec<String>,
-    /// Moves the database: [sqlite_database.default] with type = "spin" and path.
+    /// Moves the database: [sqlite_database.default] with type = "spin" and path, or state_dir.
     #[arg(long, env = "RUNTIME_CONFIG_FILE")]
     runtime_config_file: Option<PathBuf>,
     /// The folder of the database `sqlite_db.db`; by default `.spin` beside the manifest.
@@ -49,8 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn run(Command::Up(up): Command) -> Result<()> {
-    let state_dir = up.state_dir.unwrap_or_else(|| state_dir(&up.from));
-    let path = database_path(&state_dir, up.runtime_config_file.as_deref())?;
+    let path = database_path(&up.from, up.state_dir, up.runtime_config_file.as_deref())?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -63,6 +62,7 @@ fn run(Command::Up(up): Command) -> Result<()> {
         listen: up.listen,
         database: path,
         variables: variables_from_environment(),
+        log: None,
     };
     let app = App::load(&up.from)?;
     let (name, _) = app.manifest.component()?;
@@ -80,15 +80,17 @@ fn run(Command::Up(up): Command) -> Result<()> {
 }
 
 fn execute(database: &Database, statement: &str) -> Result<()> {
-    let sql = match statement.strip_prefix('@') {
+    let executed = match statement.strip_prefix('@') {
         Some(file) => {
-            std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?
+            // Spin takes @FILE:LABEL; the stand-in has the one label.
+            let file = file.strip_suffix(":default").unwrap_or(file);
+            let sql =
+                std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+            database.execute_batch(&sql)
         }
-        None => statement.to_owned(),
+        None => database.execute(statement),
     };
-    database
-        .execute_batch(&sql)
-        .with_context(|| format!("--sqlite {statement}"))
+    executed.with_context(|| format!("--sqlite {statement}"))
 }
 
 /// Waits for SIGINT or SIGTERM.

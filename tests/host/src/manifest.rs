@@ -22,9 +22,9 @@ pub struct Manifest {
 /// An application variable: `[variables]` in the manifest.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Variable {
-    /// The value where nothing else sets one.
+    /// The value where nothing else sets one. Without it, starting without a value is an error.
     pub default: Option<String>,
-    /// Whether starting without a value is an error.
+    /// Set just where there is no default.
     #[serde(default)]
     pub required: bool,
 }
@@ -65,6 +65,14 @@ impl Manifest {
             "{}: spin_manifest_version must be 2",
             path.display()
         );
+        // `crates/loader/src/local.rs`, `locked_variable`
+        for (name, variable) in &manifest.variables {
+            ensure!(
+                variable.required != variable.default.is_some(),
+                "{}: variable {name} must be required or have a default",
+                path.display()
+            );
+        }
         Ok(manifest)
     }
 
@@ -97,11 +105,9 @@ impl Manifest {
         let mut application = HashMap::new();
         for (name, variable) in &self.variables {
             let value = given.get(name).or(variable.default.as_ref());
-            match value {
-                Some(value) => _ = application.insert(name.as_str(), value.as_str()),
-                None if variable.required => bail!("variable {name} is required and has no value"),
-                None => {}
-            }
+            let value =
+                value.with_context(|| format!("variable {name} is required and has no value"))?;
+            application.insert(name.as_str(), value.as_str());
         }
         let (_, component) = self.component()?;
         let expand = |(name, template): (&String, &String)| {
@@ -131,49 +137,93 @@ fn expand(template: &str, application: &HashMap<&str, &str>) -> Result<String> {
     Ok(out)
 }
 
-/// The part of a runtime configuration file that moves the default database.
+/// The parts of a runtime configuration file that move the default database.
 #[derive(Debug, Default, Deserialize)]
 struct RuntimeConfig {
+    state_dir: Option<PathBuf>,
     #[serde(default)]
     sqlite_database: BTreeMap<String, SqliteDatabase>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SqliteDatabase {
     #[serde(rename = "type")]
     kind: String,
     path: Option<PathBuf>,
 }
 
-/// Where the default database lies.
+/// Where the default database of the application at `manifest` lies.
 ///
-/// `STATE_DIR/sqlite_db.db`, unless the runtime configuration file names another path; a relative one
-/// counts from that file's folder (`crates/sqlite/src/lib.rs`, `RuntimeConfigResolver`).
-pub fn database_path(state_dir: &Path, runtime_config: Option<&Path>) -> Result<PathBuf> {
-    let default = state_dir.join("sqlite_db.db");
-    let Some(file) = runtime_config else {
-        return Ok(default);
-    };
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read runtime configuration {}", file.display()))?;
-    let config: RuntimeConfig = toml::from_str(&text)
-        .with_context(|| format!("in runtime configuration {}", file.display()))?;
+/// `sqlite_db.db` in the state folder: `state_dir`, else the one that the runtime configuration file
+/// names, else `.spin` beside the manifest. That file may also name the database itself. Relative paths
+/// count from the working directory, those of the file too (`crates/runtime-config/src/lib.rs`,
+/// `TomlResolver::state_dir` and `sqlite_config_resolver`).
+///
+/// # Errors
+/// A file that cannot be read, or a database that the stand-in does not have.
+pub fn database_path(
+    manifest: &Path,
+    state_dir: Option<PathBuf>,
+    runtime_config: Option<&Path>,
+) -> Result<PathBuf> {
+    let config = runtime_config.map_or_else(|| Ok(RuntimeConfig::default()), read_config)?;
     match config.sqlite_database.get("default") {
-        None => Ok(default),
+        None => Ok(state_dir
+            .or(config.state_dir)
+            .unwrap_or_else(|| manifest.with_file_name(".spin"))
+            .join("sqlite_db.db")),
         Some(SqliteDatabase {
             kind,
             path: Some(path),
-        }) if kind == "spin" => Ok(file.parent().unwrap_or(Path::new(".")).join(path)),
-        Some(_) => bail!(
-            "{}: the stand-in knows sqlite databases of type \"spin\" with a path alone",
-            file.display()
-        ),
+        }) if kind == "spin" => Ok(path.clone()),
+        Some(_) => bail!("the stand-in knows databases of type \"spin\" with a path alone"),
     }
+}
+
+fn read_config(file: &Path) -> Result<RuntimeConfig> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read runtime configuration {}", file.display()))?;
+    toml::from_str(&text).with_context(|| format!("in runtime configuration {}", file.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn manifest(variables: &str) -> Result<Manifest> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = format!(
+            "spin_manifest_version = 2\n[trigger]\nhttp = []\n[component]\n[variables]\n{variables}"
+        );
+        std::fs::write(&file, text).unwrap();
+        Manifest::read(file.path())
+    }
+
+    #[test]
+    fn a_variable_is_required_or_has_a_default() {
+        assert!(manifest("a = { required = true }\nb = { default = '' }").is_ok());
+        for neither_nor in ["c = {}", "c = { required = true, default = 'x' }"] {
+            let error = manifest(neither_nor).unwrap_err().to_string();
+            assert!(error.contains("variable c must be"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_database_that_the_stand_in_does_not_have_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for table in [
+            "type = 'libsql'\nurl = 'http://x'\ntoken = ''",
+            "type = 'spin'",
+            "type = 'spin'\npath = 'x'\nallow_attach_file = true",
+        ] {
+            std::fs::write(&file, format!("[sqlite_database.default]\n{table}")).unwrap();
+            let path = database_path(Path::new("spin.toml"), None, Some(file.path()));
+            assert!(path.is_err(), "{table}: {path:?}");
+        }
+        let path = database_path(Path::new("app/spin.toml"), None, None).unwrap();
+        assert_eq!(path, Path::new("app/.spin/sqlite_db.db"));
+    }
 
     #[test]
     fn a_template_takes_values_and_keeps_the_text_around_them() {

@@ -1,28 +1,32 @@
 //! The listener: requests go to reused instances of the component, failed bodies abort the connection.
 //!
 //! Mirrored from Spin 4.1:
-//! - an instance serves up to 128 requests, 16 at a time, and is dropped after 1 s idle
+//! - an instance serves up to 128 requests and is dropped after 1 s idle; it is given no further request
+//!   while 16 are without an answer, but a body that is still being sent counts for nothing
 //!   (`crates/trigger-http/src/lib.rs`, `DEFAULT_WASIP3_MAX_INSTANCE_REUSE_COUNT` and below);
-//! - a request carries Spin's own headers (`crates/trigger-http/src/headers.rs`), and one without
-//!   authority is answered 500 (`server.rs`, `set_req_uri`);
+//! - a request carries Spin's own headers (`crates/trigger-http/src/headers.rs`);
+//! - one without Host, or whose URI names another authority, loses its connection without an answer
+//!   (`server.rs`, `set_req_uri`: its error leaves through the `service_fn`, and hyper hangs up);
 //! - a handler that fails before it answers makes a 500 without a body (`server.rs`, `internal_error`);
 //! - a body that ends in an error makes hyper drop the connection; a trap ends it as if it were
 //!   complete (`wasmtime-wasi-http`, `p3::body::GuestBody`);
 //! - no TCP_NODELAY, no compression (`server.rs`, `serve_http`, `serve_connection`).
+//!
+//! Left out: the page `/.well-known/spin/info`, hosts under `.spin.internal`, TLS, the settings of reuse.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty, Full};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -35,6 +39,8 @@ use wasmtime_wasi_http::handler::{
     HandlerState, Instance, ProxyHandler, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
 };
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
+
+pub use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 use crate::engine::{App, Host};
 use crate::sqlite::Database;
@@ -53,12 +59,18 @@ pub struct Settings {
     pub database: PathBuf,
     /// Application variables, over the manifest's defaults.
     pub variables: HashMap<String, String>,
+    /// Takes what the component logs, instead of this process's standard error.
+    pub log: Option<MemoryOutputPipe>,
 }
 
-/// A running server; dropping it closes the listener and ends what is under way.
+/// A running server; dropping it closes the listener and breaks off what is under way, without waiting.
+///
+/// Instances and connections go in any order, as they do when Spin is told to stop: a body whose instance
+/// goes first can still end as if it were complete.
 pub struct Server {
     address: SocketAddr,
     database: Database,
+    closing: Arc<AtomicBool>,
     runtime: Option<Runtime>,
 }
 
@@ -70,10 +82,13 @@ impl Server {
     pub fn start(app: App, settings: Settings) -> Result<Self> {
         let variables = app.manifest.component_variables(&settings.variables)?;
         let database = Database::new(settings.database);
+        let closing = Arc::<AtomicBool>::default();
         let handler = ProxyHandler::new(Component {
             app,
             database: database.clone(),
             variables: Variables(Arc::new(variables)),
+            log: settings.log,
+            closing: closing.clone(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -86,6 +101,7 @@ impl Server {
         Ok(Self {
             address,
             database,
+            closing,
             runtime: Some(runtime),
         })
     }
@@ -103,6 +119,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.closing.store(true, Ordering::Relaxed);
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -112,7 +129,7 @@ impl Drop for Server {
 async fn serve(listener: TcpListener, handler: ProxyHandler<Component>) {
     loop {
         let Ok((stream, client)) = listener.accept().await else {
-            // Out of descriptors, say: what is open will close.
+            // Out of descriptors, say: what is open will close. Spin gives up serving here.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
@@ -133,58 +150,61 @@ async fn answer(
     handler: ProxyHandler<Component>,
     client: SocketAddr,
     request: Request<Incoming>,
-) -> Result<Response<WasiBody>, Infallible> {
-    if request.uri().path() == "/.well-known/spin/health" {
-        return Ok(Response::new(
-            Full::from("OK").map_err(|e| match e {}).boxed_unsync(),
-        ));
+) -> Result<Response<WasiBody>> {
+    match request.uri().path().strip_prefix("/.well-known/spin/") {
+        Some("health") => return Ok(whole(StatusCode::OK, "OK")),
+        Some(_) => return Ok(whole(StatusCode::NOT_FOUND, "")),
+        None => {}
     }
-    let answered = match prepare(request, client) {
-        Ok(request) => handler.handle((), request).await.map_err(Into::into),
+    let (mut parts, body) = request.into_parts();
+    parts.headers.remove(http::header::CONNECTION);
+    // An error here is no answer: hyper closes the connection.
+    parts.uri = absolute(parts.uri, &parts.headers)?;
+    let answered = match add_spin_headers(&mut parts.headers, &parts.uri, client) {
+        Ok(()) => {
+            let body = body.map_err(Into::into).boxed_unsync();
+            let request = Request::from_parts(parts, body);
+            handler.handle((), request).await.map_err(Into::into)
+        }
         Err(error) => Err(error),
     };
     Ok(answered.unwrap_or_else(|error: anyhow::Error| {
         eprintln!("error processing request: {error:?}");
-        let mut failed = Response::new(Empty::new().map_err(|e| match e {}).boxed_unsync());
-        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        failed
+        whole(StatusCode::INTERNAL_SERVER_ERROR, "")
     }))
 }
 
-/// Gives the request what Spin gives it: an absolute URI and Spin's headers.
-fn prepare(request: Request<Incoming>, client: SocketAddr) -> Result<Request<WasiBody>> {
-    let (mut parts, body) = request.into_parts();
-    parts.headers.remove(http::header::CONNECTION);
-    let host = parts
-        .headers
-        .get(http::header::HOST)
-        .map(HeaderValue::to_str)
-        .transpose()?;
-    let authority = match (host, parts.uri.authority()) {
-        (Some(host), _) => host.parse::<Authority>()?,
-        (None, Some(authority)) => authority.clone(),
-        (None, None) => anyhow::bail!("no 'Host' header present in request"),
-    };
-    for value in parts.headers.values() {
-        std::str::from_utf8(value.as_bytes())?;
-    }
-    add_spin_headers(&mut parts.headers, &parts.uri, authority.as_str(), client)?;
-    let mut uri = parts.uri.into_parts();
-    uri.scheme = Some(Scheme::HTTP);
-    uri.authority = Some(authority);
-    parts.uri = http::Uri::from_parts(uri)?;
-    Ok(Request::from_parts(
-        parts,
-        body.map_err(Into::into).boxed_unsync(),
-    ))
+fn whole(status: StatusCode, body: &'static str) -> Response<WasiBody> {
+    let mut response = Response::new(Full::from(body).map_err(|e| match e {}).boxed_unsync());
+    *response.status_mut() = status;
+    response
 }
 
-fn add_spin_headers(
-    headers: &mut HeaderMap,
-    uri: &http::Uri,
-    host: &str,
-    client: SocketAddr,
-) -> Result<()> {
+/// Gives a request's URI a scheme and the authority that Host or the URI itself names.
+fn absolute(uri: Uri, headers: &HeaderMap) -> Result<Uri> {
+    let host = headers.get(http::header::HOST).map(HeaderValue::to_str);
+    let host = host.transpose()?.map(str::parse::<Authority>).transpose()?;
+    let mut parts = uri.into_parts();
+    match (&host, &parts.authority) {
+        (None, None) => bail!("no 'Host' header present in request"),
+        (Some(host), Some(authority)) => ensure!(
+            host == authority,
+            "'Host' header and the URI's authority differ"
+        ),
+        _ => {}
+    }
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = host.or(parts.authority);
+    Ok(Uri::from_parts(parts)?)
+}
+
+fn add_spin_headers(headers: &mut HeaderMap, uri: &Uri, client: SocketAddr) -> Result<()> {
+    for value in headers.values() {
+        std::str::from_utf8(value.as_bytes())?;
+    }
+    // HTTP/2 has no Host, and then Spin calls itself localhost here.
+    let host = headers.get(http::header::HOST).map(HeaderValue::to_str);
+    let host = host.transpose()?.unwrap_or("localhost");
     let path_and_query = uri.path_and_query().map_or("/", |p| p.as_str());
     let added = [
         ("spin-path-info", uri.path().to_owned()),
@@ -209,6 +229,8 @@ struct Component {
     app: App,
     database: Database,
     variables: Variables,
+    log: Option<MemoryOutputPipe>,
+    closing: Arc<AtomicBool>,
 }
 
 impl HandlerState for Component {
@@ -219,14 +241,16 @@ impl HandlerState for Component {
     async fn instantiate(&self) -> wasmtime::Result<Instance<Host, IdleTimeout, Reuse>> {
         let (store, proxy) = self
             .app
-            .instantiate(&self.database, &self.variables)
+            .instantiate(&self.database, &self.variables, self.log.as_ref())
             .await?;
         Ok(Instance {
             store,
             proxy,
             view: Host::http,
             expiration: IdleTimeout(Box::pin(tokio::time::sleep(Duration::ZERO))),
-            state: Reuse,
+            state: Reuse {
+                closing: self.closing.clone(),
+            },
         })
     }
 }
@@ -254,7 +278,9 @@ impl WorkerExpiration for IdleTimeout {
 }
 
 /// How often and by how many requests at once an instance is used.
-struct Reuse;
+struct Reuse {
+    closing: Arc<AtomicBool>,
+}
 
 impl WorkerState for Reuse {
     type StoreData = Host;
@@ -280,7 +306,10 @@ impl WorkerState for Reuse {
     }
 
     fn drop(&self, store: Store<Host>, result: wasmtime::Result<()>) {
-        if let Err(error) = result {
+        // An instance that is cut off by the server's end looks like a panic here.
+        if let Err(error) = result
+            && !self.closing.load(Ordering::Relaxed)
+        {
             eprintln!("worker failed: {error:?}");
         }
         drop(store);

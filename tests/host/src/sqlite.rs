@@ -10,8 +10,11 @@
 //! - a row above 128 MiB is an error (`crates/world/src/lib.rs`, `MAX_HOST_BUFFERED_BYTES`);
 //! - errors of prepare, bind and step arrive in the result future (`query_async`, `err_tx`);
 //! - ATTACH of a file is denied (`create_connection`, the authorizer);
-//! - text that is not UTF-8 panics on the blocking thread (`ValueWrapper::column_result`), the result
-//!   future is dropped with it, and the guest traps.
+//! - text that is not UTF-8 panics on the blocking thread (`ValueWrapper::column_result`): the result
+//!   future is dropped with it, and a guest that awaits it traps; the mutex is poisoned, and a guest that
+//!   does not await it finds the connection of no more use.
+//!
+//! Left out: the half of the interface without streams, and `changes` and `last-insert-rowid`.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -87,12 +90,31 @@ impl Database {
         self.open.load(Ordering::SeqCst)
     }
 
-    /// Runs statements as `spin up --sqlite` does, before anything is served.
+    /// Runs the statements of a file, as `spin up --sqlite @FILE` does.
     ///
     /// # Errors
     /// What SQLite says of the file or of the first statement that fails.
     pub fn execute_batch(&self, sql: &str) -> rusqlite::Result<()> {
-        rusqlite::Connection::open(self.path.as_ref())?.execute_batch(sql)
+        self.connect()?.execute_batch(sql)
+    }
+
+    /// Runs one statement to its end, as `spin up --sqlite STATEMENT` does: whatever follows its
+    /// semicolon is ignored, without a word.
+    ///
+    /// # Errors
+    /// What SQLite says of the statement.
+    pub fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        let sqlite = self.connect()?;
+        let mut statement = sqlite.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
+    }
+
+    fn connect(&self) -> rusqlite::Result<rusqlite::Connection> {
+        let sqlite = rusqlite::Connection::open(self.path.as_ref())?;
+        sqlite.authorizer(Some(deny_attach));
+        Ok(sqlite)
     }
 }
 
@@ -106,12 +128,22 @@ pub struct Connection {
 /// An open SQLite connection, counted while it lives.
 struct Opened {
     sqlite: rusqlite::Connection,
-    database: Database,
+    // Dropped after `sqlite`, so that a connection that is no longer counted is closed.
+    _counted: Counted,
 }
 
-impl Drop for Opened {
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::SeqCst);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.database.open.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -127,12 +159,9 @@ impl Connection {
         if let Some(opened) = self.opened.get() {
             return Ok(opened.clone());
         }
-        let sqlite = rusqlite::Connection::open(self.database.path.as_ref()).map_err(io)?;
-        sqlite.authorizer(Some(deny_attach));
-        self.database.open.fetch_add(1, Ordering::SeqCst);
         let opened = Opened {
-            sqlite,
-            database: self.database.clone(),
+            sqlite: self.database.connect().map_err(io)?,
+            _counted: Counted::new(&self.database.open),
         };
         Ok(self
             .opened

@@ -1,0 +1,526 @@
+//! The stand-in held to what Spin does to a guest, each fact with a real guest: `probe`.
+//!
+//! The component is designed around these facts, so a stand-in that were kinder than Spin would let faults
+//! through. Where each fact stands in Spin's source is said in the stand-in's modules.
+//!
+//! Which instance gets a request is decided by a race that the host leaves open: an instance that has just
+//! answered may be passed over. So the tests about instances hold on to what is always so (never more
+//! than …) and repeat until what can be so (as many as …) has been seen.
+
+mod command_line;
+mod wire;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use standin::{App, Server, Settings};
+use tempfile::TempDir;
+use wire::{Answer, End, PATIENCE, Wire, get, query, wait_until};
+
+/// A server of the probe, with a database of its own.
+struct Stand {
+    server: Server,
+    _folder: TempDir,
+}
+
+impl Stand {
+    fn start() -> Self {
+        Self::with_variables(&[("must_be_given", "given")]).unwrap()
+    }
+
+    fn with_variables(variables: &[(&str, &str)]) -> Result<Self, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            database: folder.path().join("probe.db"),
+            variables: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect::<HashMap<_, _>>(),
+            log: None,
+        };
+        let server = Server::start(probe(), settings).map_err(|error| format!("{error:#}"))?;
+        Ok(Self {
+            server,
+            _folder: folder,
+        })
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    fn connections(&self) -> usize {
+        self.server.database().open_connections()
+    }
+}
+
+/// The probe, compiled once for all tests.
+fn probe() -> App {
+    static APP: OnceLock<App> = OnceLock::new();
+    let load = || {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("probe/spin.toml");
+        App::load(&manifest).unwrap_or_else(|error| {
+            panic!(
+                "{error:#}\nThe probe is built by: \
+                 cargo build --target wasm32-wasip2 --release -p probe"
+            )
+        })
+    };
+    APP.get_or_init(load).clone()
+}
+
+/// Repeats `attempt` until it has seen what it looks for.
+#[track_caller]
+fn repeat_until_seen<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(seen) = attempt() {
+            return seen;
+        }
+        assert!(start.elapsed() < PATIENCE, "never seen: {what}");
+    }
+}
+
+// Instances
+
+#[test]
+fn an_instance_gets_128_requests_and_then_no_more() {
+    let stand = Stand::start();
+    let mut given = BTreeMap::<u64, u64>::new();
+    let full = repeat_until_seen("an instance with 128 requests", || {
+        let answer = get(stand.address(), "/instance");
+        let instance = answer.number("instance");
+        let count = given.entry(instance).or_default();
+        *count += 1;
+        assert_eq!(*count, answer.number("requests"), "{answer}");
+        assert!(*count <= 128, "a 129th request\n{answer}");
+        (*count == 128).then_some(instance)
+    });
+    for _ in 0..50 {
+        let answer = get(stand.address(), "/instance");
+        assert_ne!(answer.number("instance"), full, "{answer}");
+    }
+}
+
+#[test]
+fn sixteen_requests_wait_for_an_answer_in_one_instance_and_a_17th_goes_to_another() {
+    let stand = Stand::start();
+    repeat_until_seen("16 requests held by one instance", || {
+        let mut held: Vec<_> = (0..17)
+            .map(|_| Wire::hold(stand.address(), "/hold"))
+            .collect();
+        let answers: Vec<Answer> = held.iter_mut().map(|wire| wire.finish().answer()).collect();
+        for answer in &answers {
+            assert_eq!(answer.text(), "let go", "{answer}");
+            assert!(answer.number("held") <= 16, "a 17th at once\n{answer}");
+        }
+        let sixteenth = answers.iter().find(|answer| answer.number("held") == 16)?;
+        let of_it = |answer: &&Answer| answer.number("instance") == sixteenth.number("instance");
+        assert_eq!(answers.iter().filter(of_it).count(), 16, "{sixteenth}");
+        Some(())
+    });
+}
+
+#[test]
+fn a_body_under_way_does_not_count_among_the_sixteen() {
+    let stand = Stand::start();
+    repeat_until_seen("20 bodies from one instance", || {
+        let mut begun = Vec::new();
+        for _ in 0..20 {
+            let mut wire = Wire::held(stand.address(), "/stream");
+            let head = answer_head(&mut wire);
+            begun.push((wire, head));
+        }
+        let answers = begun
+            .into_iter()
+            .map(|(mut wire, head)| wire.finish().body_of(head));
+        let answers: Vec<Answer> = answers.collect();
+        for answer in &answers {
+            assert_eq!(answer.text(), "begun\nended", "{answer}");
+        }
+        let first = answers.first()?.number("instance");
+        answers
+            .iter()
+            .all(|answer| answer.number("instance") == first)
+            .then_some(())
+    });
+}
+
+#[test]
+fn an_instance_is_dropped_with_its_connections_after_a_second_without_work() {
+    let stand = Stand::start();
+    // It keeps what it has at first …
+    repeat_until_seen("an instance used twice", || {
+        let instance = get(stand.address(), "/instance").number("instance");
+        let again = get(stand.address(), "/instance");
+        (again.number("instance") == instance && again.number("requests") > 1).then_some(())
+    });
+    let (asked, kept) = repeat_until_seen("a connection that is kept", || {
+        let asked = Instant::now();
+        let answer = get(stand.address(), "/keep");
+        (stand.connections() > 0).then_some((asked, answer))
+    });
+    // … and is gone, not before a second has passed.
+    wait_until("no connection", || stand.connections() == 0);
+    let passed = asked.elapsed();
+    assert!(passed >= Duration::from_secs(1), "after {passed:?}\n{kept}");
+    let next = get(stand.address(), "/instance");
+    assert_ne!(next.number("instance"), kept.number("instance"), "{next}");
+}
+
+// Connections
+
+#[test]
+fn each_open_is_a_connection_of_its_own() {
+    let stand = Stand::start();
+    assert_eq!(
+        get(stand.address(), "/temp").text(),
+        "columns: x\nrow: 7\nend: ok\ncolumns: \nend: no such table: t"
+    );
+}
+
+#[test]
+fn a_connection_is_opened_by_its_first_query_and_closed_when_the_guest_drops_it() {
+    let stand = Stand::start();
+    let mut wire = Wire::hold(stand.address(), "/open");
+    assert_eq!(stand.connections(), 0, "opened before the first query");
+    wire.piece();
+    wait_until("three connections", || stand.connections() == 3);
+    wire.piece();
+    assert_eq!(wire.answer().text(), "dropped");
+    wait_until("no connection", || stand.connections() == 0);
+}
+
+#[test]
+fn an_instance_that_goes_takes_its_connections_with_it() {
+    let stand = Stand::start();
+    let mut wire = Wire::hold(stand.address(), "/open");
+    wire.piece();
+    wait_until("three connections", || stand.connections() == 3);
+    // The guest still holds them when another request of its instance traps. Should the trap fall to
+    // another instance, these stay: hence again until they are gone.
+    repeat_until_seen("no connection", || {
+        query(stand.address(), "SELECT CAST(x'ff' AS TEXT)");
+        let start = Instant::now();
+        while stand.connections() > 0 && start.elapsed() < Duration::from_millis(200) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        (stand.connections() == 0).then_some(())
+    });
+    assert_eq!(wire.answer().status(), 500);
+}
+
+#[test]
+fn an_instance_holds_256_connections_at_most() {
+    let stand = Stand::start();
+    let said = get(stand.address(), "/limit");
+    let said = said.text();
+    assert!(said.starts_with("256 "), "{said}");
+    assert!(said.contains("too many connections opened"), "{said}");
+    assert!(said.ends_with(" true"), "{said}");
+}
+
+#[test]
+fn a_statement_waits_until_the_one_before_it_on_its_connection_is_drained() {
+    let stand = Stand::start();
+    assert_eq!(
+        get(stand.address(), "/mutex").text(),
+        "waiting waiting waiting 100 rows 1 row"
+    );
+}
+
+#[test]
+fn a_statement_waits_until_the_one_before_it_on_its_connection_is_dropped() {
+    let stand = Stand::start();
+    assert_eq!(
+        get(stand.address(), "/mutex?drop").text(),
+        "waiting waiting waiting 1 row"
+    );
+}
+
+#[test]
+fn a_file_cannot_be_attached_and_memory_can() {
+    let stand = Stand::start();
+    let attach = |what: &str| {
+        let answer = query(stand.address(), &format!("ATTACH '{what}' AS other"));
+        answer.text().to_owned()
+    };
+    assert_eq!(attach("other.db"), "columns: \nend: not authorized");
+    assert_eq!(attach(":memory:"), "columns: \nend: ok");
+    assert_eq!(attach(""), "columns: \nend: ok");
+}
+
+// Rows and errors
+
+#[test]
+fn a_read_brings_one_row_however_many_there_is_room_for() {
+    let stand = Stand::start();
+    let ones = vec![1; 100];
+    assert_eq!(
+        get(stand.address(), "/capacity").text(),
+        format!("{ones:?} true")
+    );
+}
+
+#[test]
+fn errors_of_prepare_bind_and_step_come_in_the_result_behind_the_rows() {
+    let stand = Stand::start();
+    let said = |sql: &str| query(stand.address(), sql).text().to_owned();
+    assert_eq!(
+        said("SELEKT 1"),
+        "columns: \nend: near \"SELEKT\": syntax error in SELEKT 1 at offset 0"
+    );
+    assert_eq!(
+        said("SELECT ?1 AS x"),
+        "columns: x\nend: Wrong number of parameters passed to query. Got 0, needed 1"
+    );
+    assert_eq!(
+        said("SELECT abs(column1) AS x FROM (VALUES (-7), (-9223372036854775808))"),
+        "columns: x\nrow: 7\nend: integer overflow"
+    );
+    assert_eq!(said("SELECT 1 AS x"), "columns: x\nrow: 1\nend: ok");
+}
+
+#[test]
+fn a_row_above_128_mib_is_an_error_in_the_result() {
+    let stand = Stand::start();
+    let said = |bytes: u64| {
+        let answer = query(stand.address(), &format!("SELECT zeroblob({bytes}) AS x"));
+        answer.text().to_owned()
+    };
+    let limit = 128 << 20;
+    // A value counts for a little more than its bytes, so the limit itself is too much.
+    assert_eq!(
+        said(limit),
+        format!("columns: x\nend: query result exceeds limit of {limit} bytes")
+    );
+    assert_eq!(
+        said(limit - 64),
+        format!("columns: x\nrow: {} bytes\nend: ok", limit - 64)
+    );
+}
+
+// Traps and failed bodies
+
+#[test]
+fn text_that_is_not_utf_8_makes_a_500_without_a_body_before_the_head() {
+    let stand = Stand::start();
+    let answer = query(stand.address(), "SELECT CAST(x'ff' AS TEXT)");
+    assert_eq!((answer.status(), answer.end), (500, End::Clean), "{answer}");
+    assert_eq!(answer.body, b"", "{answer}");
+    assert_eq!(query(stand.address(), "SELECT 1 AS x").status(), 200);
+}
+
+#[test]
+fn text_that_is_not_utf_8_ends_a_body_early_and_cleanly_behind_the_head() {
+    let stand = Stand::start();
+    let mut wire = Wire::held(stand.address(), "/trap");
+    let head = answer_head(&mut wire);
+    let answer = wire.finish().body_of(head);
+    assert_eq!(answer.text(), "begun", "{answer}");
+}
+
+#[test]
+fn a_guest_that_does_not_ask_how_it_ended_lives_on_with_a_connection_that_is_spoiled() {
+    let stand = Stand::start();
+    assert_eq!(
+        get(stand.address(), "/poison").text(),
+        "refused: Error::Io(\"channel closed\")"
+    );
+}
+
+#[test]
+fn a_trap_ends_the_other_requests_of_its_instance_as_if_they_were_complete() {
+    let stand = Stand::start();
+    repeat_until_seen("three requests in one instance", || {
+        let mut stream = Wire::held(stand.address(), "/stream");
+        let stream_head = answer_head(&mut stream);
+        let mut trap = Wire::held(stand.address(), "/trap");
+        let trap_head = answer_head(&mut trap);
+        let mut waiting = Wire::hold(stand.address(), "/hold");
+        let trapped = trap.finish().body_of(trap_head);
+        // Were it in another instance, it would go on: let it, and try again.
+        stream.finish();
+        waiting.finish();
+        let (stream, waiting) = (stream.body_of(stream_head), waiting.answer());
+        let together = stream.number("instance") == trapped.number("instance");
+        if !together || waiting.status() == 200 {
+            return None;
+        }
+        assert_eq!(trapped.text(), "begun", "{trapped}");
+        assert_eq!(stream.text(), "begun", "{stream}");
+        assert_eq!(waiting.status(), 500, "{waiting}");
+        assert_eq!(waiting.body, b"", "{waiting}");
+        Some(())
+    });
+}
+
+#[test]
+fn what_a_guest_writes_at_once_leaves_as_one_chunk() {
+    let stand = Stand::start();
+    let answer = query(stand.address(), "SELECT hex(zeroblob(1000000)) AS x");
+    // Twice as much as wasmtime 48 would hand on by itself.
+    assert!(answer.text().len() > 2_000_000, "{answer}");
+    assert_eq!(answer.chunks, 1, "{answer}");
+}
+
+#[test]
+fn a_body_that_ends_in_an_error_cuts_the_connection() {
+    let stand = Stand::start();
+    let mut wire = Wire::held(stand.address(), "/fail");
+    let head = answer_head(&mut wire);
+    let answer = wire.finish().body_of(head);
+    assert_eq!((answer.status(), answer.end), (200, End::Cut), "{answer}");
+    assert_eq!(answer.body, b"begun\n", "{answer}");
+    assert!(wire.is_closed_in_silence(), "{answer}");
+}
+
+#[test]
+fn a_body_that_ends_well_ends_with_the_last_chunk_and_leaves_the_connection_open() {
+    let stand = Stand::start();
+    let mut wire = Wire::open(stand.address());
+    for _ in 0..2 {
+        wire.send("GET /variable?greeting HTTP/1.1\r\nHost: probe\r\n\r\n");
+        let answer = wire.answer();
+        assert_eq!(answer.text(), "Ok(\"hello\")", "{answer}");
+        assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+    }
+}
+
+// Requests
+
+#[test]
+fn a_request_brings_spins_headers_and_an_absolute_uri() {
+    let stand = Stand::start();
+    let mut wire = Wire::open(stand.address());
+    wire.send("GET /headers/?a=b HTTP/1.1\r\nHost: probe:81\r\nConnection: keep-alive\r\n");
+    wire.send("Spin-Path-Info: forged\r\nAccept: text/plain\r\n\r\n");
+    let answer = wire.answer();
+    assert_eq!(answer.text(), "no such route: /headers/", "{answer}");
+
+    wire.send("GET /headers?a=b HTTP/1.1\r\nHost: probe:81\r\nConnection: keep-alive\r\n");
+    wire.send("Spin-Path-Info: forged\r\nAccept: text/plain\r\n\r\n");
+    let answer = wire.answer();
+    let text = answer.text();
+    assert!(
+        text.starts_with("GET http://probe:81/headers?a=b\n"),
+        "{answer}"
+    );
+    for header in [
+        "\"accept\": \"text/plain\"",
+        "\"spin-path-info\": \"/headers\"",
+        "\"spin-full-url\": \"http://probe:81/headers?a=b\"",
+        "\"spin-matched-route\": \"/...\"",
+        "\"spin-base-path\": \"/\"",
+        "\"spin-raw-component-route\": \"/...\"",
+        "\"spin-component-route\": \"\"",
+        "\"spin-client-addr\": \"127.0.0.1:",
+    ] {
+        assert!(text.contains(header), "no {header}\n{answer}");
+    }
+    for absent in ["\"connection\"", "forged"] {
+        assert!(!text.contains(absent), "{absent}\n{answer}");
+    }
+}
+
+#[test]
+fn a_request_without_a_host_or_with_two_loses_its_connection_without_an_answer() {
+    let stand = Stand::start();
+    for request in [
+        "GET /instance HTTP/1.1\r\n\r\n",
+        "GET http://one/instance HTTP/1.1\r\nHost: other\r\n\r\n",
+        "GET /instance HTTP/1.1\r\nHost: not an authority\r\n\r\n",
+    ] {
+        let mut wire = Wire::open(stand.address());
+        wire.send(request);
+        assert!(wire.is_closed_in_silence(), "{request}");
+    }
+    let mut wire = Wire::open(stand.address());
+    wire.send("GET http://one/instance HTTP/1.1\r\nHost: one\r\n\r\n");
+    assert_eq!(wire.answer().status(), 200);
+}
+
+#[test]
+fn the_host_keeps_spins_own_paths_to_itself() {
+    let stand = Stand::start();
+    let health = get(stand.address(), "/.well-known/spin/health");
+    assert_eq!(health.text(), "OK", "{health}");
+    let other = get(stand.address(), "/.well-known/spin/other");
+    assert_eq!(other.status(), 404, "{other}");
+}
+
+#[test]
+fn an_answer_is_not_compressed() {
+    let stand = Stand::start();
+    let mut wire = Wire::open(stand.address());
+    wire.send(
+        "GET /capacity HTTP/1.1\r\nHost: probe\r\nAccept-Encoding: gzip, deflate, br\r\n\r\n",
+    );
+    let answer = wire.answer();
+    assert_eq!(answer.header("content-encoding"), None, "{answer}");
+    assert!(answer.text().starts_with("[1, 1, 1"), "{answer}");
+}
+
+#[test]
+fn a_server_that_is_dropped_closes_its_listener_and_breaks_off_what_is_under_way() {
+    let stand = Stand::start();
+    let address = stand.address();
+    let mut wire = Wire::held(address, "/stream");
+    let head = answer_head(&mut wire);
+    drop(stand);
+    let answer = wire.body_of(head);
+    // How it ends is left open: the connection may outlive the instance for a moment.
+    assert_eq!(answer.body, b"begun\n", "{answer}");
+    wait_until("the listener closed", || {
+        std::net::TcpStream::connect(address).is_err()
+    });
+}
+
+// Variables
+
+#[test]
+fn a_variable_has_the_manifests_value_until_another_is_given() {
+    let greeting = |stand: &Stand| {
+        let answer = get(stand.address(), "/variable?greeting");
+        answer.text().to_owned()
+    };
+    assert_eq!(greeting(&Stand::start()), "Ok(\"hello\")");
+    let given = Stand::with_variables(&[("must_be_given", ""), ("greeting", "good day")]).unwrap();
+    assert_eq!(greeting(&given), "Ok(\"good day\")");
+}
+
+#[test]
+fn a_variable_that_the_component_does_not_have_is_an_error() {
+    let stand = Stand::start();
+    // The second is the application's alone.
+    for name in ["nothing", "must_be_given"] {
+        let answer = get(stand.address(), &format!("/variable?{name}"));
+        assert!(
+            answer.text().starts_with("Err(Error::Undefined("),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn a_required_variable_without_a_value_keeps_the_host_from_starting() {
+    let Err(error) = Stand::with_variables(&[]) else {
+        panic!("started");
+    };
+    assert_eq!(error, "variable must_be_given is required and has no value");
+}
+
+/// Reads the head of an answer that starts before the request's body has ended.
+#[track_caller]
+fn answer_head(wire: &mut Wire) -> String {
+    loop {
+        let head = wire.head();
+        if !head.starts_with("HTTP/1.1 100 ") {
+            return head;
+        }
+    }
+}
