@@ -2,7 +2,7 @@
 //!
 //! A handler is thin: it parses, reads what the status depends on, and says what the answer is.
 
-use spin_sdk::http::{Method, Request};
+use spin_sdk::http::{HeaderValue, Method, Request};
 use spin_sdk::wasip3::http::types::{ErrorCode, Response};
 
 use crate::body::{Answer, Body};
@@ -10,7 +10,7 @@ use crate::format::{Encoder, Format};
 use crate::log::RequestLine;
 use crate::page::Pages;
 use crate::problem::Problem;
-use crate::query::{Query, asks_for_xml};
+use crate::query::{Fallback, Query};
 use crate::settings::Settings;
 
 /// Where flows are.
@@ -18,20 +18,30 @@ const FLOWS: &str = "/api/v1/stream/flows";
 
 /// What a path leads to.
 enum Route {
-    /// [`stream_flows`], with the format that the path ends in.
-    Flows(Option<Format>),
+    /// [`stream_flows`].
+    Flows,
     NotFound,
 }
 
 fn route(path: &str) -> Route {
-    let Some(ending) = path.strip_prefix(FLOWS) else {
-        return Route::NotFound;
-    };
-    if ending.is_empty() {
-        return Route::Flows(None);
+    match path.strip_prefix(FLOWS) {
+        Some("") => Route::Flows,
+        Some(rest) if rest.strip_prefix('.').and_then(Format::from_name).is_some() => Route::Flows,
+        _ => Route::NotFound,
     }
-    let format = ending.strip_prefix('.').and_then(Format::from_name);
-    format.map_or(Route::NotFound, |format| Route::Flows(Some(format)))
+}
+
+/// The format that a path ends in.
+fn ending(path: &str) -> Option<Format> {
+    let (_, name) = path.rsplit_once('.')?;
+    Format::from_name(name)
+}
+
+/// The `Accept` of a request; several are one list (RFC 9110, section 5.3).
+fn accept(request: &Request) -> Option<String> {
+    let lists: Vec<_> = request.headers().get_all("accept").iter().collect();
+    let text = |list: &HeaderValue| list.to_str().map(str::to_owned).unwrap_or_default();
+    (!lists.is_empty()).then(|| lists.into_iter().map(text).collect::<Vec<_>>().join(","))
 }
 
 /// Answers a request.
@@ -48,18 +58,20 @@ pub async fn answer(request: &Request) -> Result<Response, ErrorCode> {
         query,
         settings.log_requests,
     );
+    let accept = accept(request);
+    let fallback = Fallback {
+        ending: ending(path),
+        accept: accept.as_deref(),
+    };
     let answer = match route(path) {
-        Route::Flows(ending) => stream_flows(request.method(), ending, query).await,
+        Route::Flows => stream_flows(request.method(), query, fallback).await,
         Route::NotFound => Err(Problem::not_found(path)),
     };
     let answer = answer.unwrap_or_else(|problem| {
         if problem.status() >= 500 {
             line.failed(&problem);
         }
-        let ending = path
-            .rsplit_once('.')
-            .and_then(|(_, name)| Format::from_name(name));
-        failed(&problem, asks_for_xml(ending, query))
+        failed(&problem, fallback.asks_for_xml(query))
     });
     answer.send(request.method() == Method::HEAD, line).await
 }
@@ -69,13 +81,13 @@ pub async fn answer(request: &Request) -> Result<Response, ErrorCode> {
 /// The first page is read before the status is chosen, so what fails there has a status of its own.
 async fn stream_flows(
     method: &Method,
-    ending: Option<Format>,
     query: &str,
+    fallback: Fallback<'_>,
 ) -> Result<Answer, Problem> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Problem::method_not_allowed(method.as_str()));
     }
-    let query = Query::parse(ending, query)?;
+    let query = Query::parse(query, fallback)?;
     let (first, rest) = Pages::start(&query).await?;
     let headers = vec![("content-type", query.format.content_type().to_owned())];
     let body = Body::new(first, rest, Encoder::new(query.format))?;

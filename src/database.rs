@@ -13,8 +13,9 @@ use crate::problem::Problem;
 /// Label of the database in `spin.toml`.
 const LABEL: &str = "default";
 
-/// Connections kept for the next statement. An instance serves 16 requests at a time at most, so more
-/// would never be used; the host allows 256 an instance.
+/// Connections kept for the next statement. An instance is given 16 requests at a time until their heads
+/// are sent; bodies may go on beside them, up to 128 in all, each with one statement at a time at most. The
+/// host allows 256 connections an instance.
 const KEPT: usize = 16;
 
 thread_local! {
@@ -43,24 +44,44 @@ fn keep(connection: Connection) {
 /// Runs a statement and returns its first row, or `None` when it has no row.
 ///
 /// # Errors
-/// A [`Problem`] made from what the host says of the statement; see [`problem_from`].
+/// A [`Problem`] made from what the host says of the statement.
 pub async fn first_row(
     statement: &str,
     parameters: Vec<Value>,
 ) -> Result<Option<RowResult>, Problem> {
-    Ok(rows(statement, parameters).await?.into_iter().next())
+    let connection = take().await.map_err(|error| problem_from(&error))?;
+    Ok(rows(connection, statement, parameters)
+        .await?
+        .into_iter()
+        .next())
 }
 
-/// Runs a statement that returns few rows and returns them all.
+/// The steps of a statement's query plan; each parameter is null.
+///
+/// On a connection of its own: EXPLAIN runs no transaction, so a connection that is kept would plan with
+/// the indexes that it saw last, and go on missing one that has been made since.
 ///
 /// # Errors
 /// As [`first_row`].
-pub async fn rows(statement: &str, parameters: Vec<Value>) -> Result<Vec<RowResult>, Problem> {
-    let connection = take().await.map_err(|error| problem_from(&error))?;
-    // An error drops the connection here: only one that is known to be idle goes back.
-    let rows = collect(&connection, statement, parameters)
+pub async fn plan(statement: &str, parameters: usize) -> Result<Vec<String>, Problem> {
+    let connection = Connection::open(LABEL)
         .await
         .map_err(|error| problem_from(&error))?;
+    let explain = format!("EXPLAIN QUERY PLAN {statement}");
+    let steps = rows(connection, &explain, vec![Value::Null; parameters]).await?;
+    let details = steps.iter().filter_map(|step| step.get::<&str>(3));
+    Ok(details.map(str::to_owned).collect())
+}
+
+/// All rows of a statement. The connection is kept if the statement ends well: an error drops it here, so
+/// that only one known to be idle is used again.
+async fn rows(
+    connection: Connection,
+    statement: &str,
+    parameters: Vec<Value>,
+) -> Result<Vec<RowResult>, Problem> {
+    let rows = collect(&connection, statement, parameters).await;
+    let rows = rows.map_err(|error| problem_from(&error))?;
     keep(connection);
     Ok(rows)
 }

@@ -4,10 +4,11 @@
 //!
 //! - [`api`]: every route, on one page
 //! - [`query`]: the query string becomes a [`query::Query`] or a 400
+//! - [`negotiate`]: what `Accept` asks for
 //! - [`flow`]: the record: its fields, their order and units
 //! - [`page`]: one page of a window: SQL, position, the answer's frozen end
 //! - [`packed`]: the records of a page, taken out of the text that SQLite packed them into
-//! - [`format`]: one file for each output format
+//! - [`mod@format`]: one file for each output format
 //! - [`body`]: pages become a response body, whole or streamed, with read-ahead
 //! - [`database`]: connections, and what their errors mean; the one module that touches Spin's SQLite
 //! - [`problem`]: errors as RFC 9457 problems
@@ -41,6 +42,7 @@ pub mod database;
 pub mod flow;
 pub mod format;
 pub mod log;
+pub mod negotiate;
 pub mod packed;
 pub mod page;
 pub mod problem;
@@ -48,11 +50,14 @@ pub mod query;
 pub mod settings;
 
 use spin_sdk::http::Request;
-use spin_sdk::http_service;
 use spin_sdk::wasip3::http::types::{ErrorCode, Response};
 
 /// The component's entry: one request in, one response out.
-#[http_service]
-async fn handle(request: Request) -> Result<Response, ErrorCode> {
+///
+/// # Errors
+/// What the host says of the response; it answers 500 then.
+// The exported name has characters that a native linker refuses, and natively there is no host to call it.
+#[cfg_attr(target_family = "wasm", spin_sdk::http_service)]
+pub async fn handle(request: Request) -> Result<Response, ErrorCode> {
     api::answer(&request).await
 }

@@ -42,12 +42,10 @@ pub struct Page {
 /// The pages of one answer that are still to be read.
 #[derive(Debug)]
 pub struct Pages {
-    after: Option<i64>,
     before: Option<i64>,
     /// Records still wanted, if there is a limit.
     wanted: Option<i64>,
-    /// The last record read.
-    position: Option<Position>,
+    place: Place,
     /// The largest id when the answer started; `None` before the first page and in an empty table.
     newest: Option<i64>,
     /// Records to ask for next.
@@ -56,13 +54,27 @@ pub struct Pages {
     done: bool,
 }
 
+/// Where the next page starts.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Behind this time, in seconds, or at the first record of all.
+    After(Option<i64>),
+    /// Behind this record.
+    Behind(Position),
+    /// Behind this record and no further than its second, which is longer than a page.
+    ///
+    /// SQLite finds `(time, id) > (?, ?)` by `time` alone where `id` is the rowid, and walks the second up
+    /// to the record. That is nothing in a second of a hundred flows, and more than the page itself in
+    /// one of a hundred thousand.
+    Inside(Position),
+}
+
 impl Pages {
     fn new(query: &Query) -> Self {
         Self {
-            after: query.after,
             before: query.before,
             wanted: query.limit,
-            position: None,
+            place: Place::After(query.after),
             newest: None,
             rows: FIRST_ROWS,
             started: false,
@@ -139,11 +151,16 @@ impl Pages {
             self.started = true;
         }
         self.wanted = self.wanted.map(|wanted| wanted.saturating_sub(page.count));
-        self.done = page.count < asked || self.wanted == Some(0);
-        if !self.done {
-            let end = packed::last_position(&page.bytes);
-            self.position = Some(end.ok_or_else(|| unreadable(&page.bytes))?);
-            self.rows = rows_for(page.count, page.bytes.len());
+        let ended = page.count < asked;
+        self.done = self.wanted == Some(0);
+        match self.place {
+            Place::Inside(Position { time, .. }) if ended => self.place = Place::After(Some(time)),
+            _ if ended => self.done = true,
+            _ if self.done => {}
+            _ => {
+                self.place = place_behind(&page.bytes)?;
+                self.rows = rows_for(page.count, page.bytes.len());
+            }
         }
         Ok(Page {
             packed: page.bytes,
@@ -155,16 +172,20 @@ impl Pages {
     fn statement(&self, asked: i64) -> (String, Vec<Value>) {
         let mut parameters = Vec::with_capacity(5);
         let mut conditions: Vec<&str> = Vec::with_capacity(3);
-        match (self.position, self.after) {
-            (Some(Position { time, id }), _) => {
+        match self.place {
+            Place::After(None) => {}
+            Place::After(Some(time)) => {
+                conditions.push("time > ?");
+                parameters.push(Value::Integer(time));
+            }
+            Place::Behind(Position { time, id }) => {
                 conditions.push("(time, id) > (?, ?)");
                 parameters.extend([Value::Integer(time), Value::Integer(id)]);
             }
-            (None, Some(after)) => {
-                conditions.push("time > ?");
-                parameters.push(Value::Integer(after));
+            Place::Inside(Position { time, id }) => {
+                conditions.extend(["time = ?", "id > ?"]);
+                parameters.extend([Value::Integer(time), Value::Integer(id)]);
             }
-            (None, None) => {}
         }
         if let Some(before) = self.before {
             conditions.push("time <= ?");
@@ -205,6 +226,17 @@ fn page_statement(extra: &str, conditions: &[&str]) -> String {
         "SELECT count(*), CAST(json_group_array(json_array({COLUMNS})) AS BLOB){extra} \
          FROM (SELECT {COLUMNS} FROM flows{lead}{conditions} ORDER BY time, id LIMIT ?)"
     )
+}
+
+/// The place behind the last record of a page.
+fn place_behind(packed: &[u8]) -> Result<Place, Problem> {
+    let ends = packed::first_position(packed).zip(packed::last_position(packed));
+    let (first, last) = ends.ok_or_else(|| unreadable(packed))?;
+    Ok(if first.time == last.time {
+        Place::Inside(last)
+    } else {
+        Place::Behind(last)
+    })
 }
 
 /// How many records of the size seen make a page.
@@ -253,12 +285,8 @@ async fn check_once() -> Result<(), Problem> {
 async fn check_plan() -> Result<(), Problem> {
     let conditions = ["(time, id) > (?, ?)", "time <= ?", "+id <= ?"];
     let statement = page_statement(", (SELECT max(id) FROM flows)", &conditions);
-    let explain = format!("EXPLAIN QUERY PLAN {statement}");
-    for row in database::rows(&explain, vec![Value::Null; 5]).await? {
-        let Some(step) = row.get::<&str>(3) else {
-            continue;
-        };
-        if is_slow(step) {
+    for step in database::plan(&statement, 5).await? {
+        if is_slow(&step) {
             let detail = "the table flows has no index that gives the order of (time, id), or none \
                           on id; run `flows load --db FILE` with no file of flows, or \
                           CREATE INDEX flows_time ON flows (time, id)";
@@ -327,6 +355,81 @@ mod tests {
             "SEARCH flows",
         ] {
             assert!(!is_slow(quick), "{quick}");
+        }
+    }
+
+    const THERE: Position = Position { time: 5, id: 7 };
+    const PLACES: [Option<Place>; 3] =
+        [None, Some(Place::Behind(THERE)), Some(Place::Inside(THERE))];
+
+    /// The plan of each statement that a window can lead to, on an empty database made by `schema`.
+    fn plans(schema: &str) -> Vec<(String, Vec<String>)> {
+        let database = rusqlite::Connection::open_in_memory().unwrap();
+        database.execute_batch(schema).unwrap();
+        let mut plans = Vec::new();
+        for bounds in 0..4 {
+            for place in PLACES {
+                let query = Query {
+                    after: (bounds & 1 != 0).then_some(3),
+                    before: (bounds & 2 != 0).then_some(9),
+                    limit: None,
+                    format: Default::default(),
+                };
+                let mut pages = Pages::new(&query);
+                pages.started = place.is_some();
+                pages.newest = place.map(|_| 100);
+                pages.place = place.unwrap_or(pages.place);
+                let (statement, parameters) = pages.statement(10);
+                let explain = format!("EXPLAIN QUERY PLAN {statement}");
+                let mut explained = database.prepare(&explain).unwrap();
+                assert_eq!(explained.parameter_count(), parameters.len(), "{statement}");
+                let steps = explained
+                    .query_map(
+                        [1; 5]
+                            .get(..parameters.len())
+                            .map(rusqlite::params_from_iter)
+                            .unwrap(),
+                        |row| row.get(3),
+                    )
+                    .unwrap();
+                plans.push((statement, steps.map(Result::unwrap).collect()));
+            }
+        }
+        plans
+    }
+
+    #[test]
+    fn every_page_walks_the_index_on_time_and_never_sorts() {
+        let schema = include_str!("schema.sql");
+        let foreign = schema.replace("\n);", "\n) WITHOUT ROWID;");
+        assert_ne!(foreign, schema);
+        for (statement, steps) in plans(schema).into_iter().chain(plans(&foreign)) {
+            let walks = |step: &String| step.contains("flows USING INDEX flows_time");
+            assert_eq!(
+                steps.iter().filter(|step| walks(step)).count(),
+                1,
+                "{statement}\n{steps:#?}"
+            );
+            assert!(
+                !steps.iter().any(|step| is_slow(step)),
+                "{statement}\n{steps:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_second_longer_than_a_page_is_not_walked_again_for_each_page() {
+        let inside = |(statement, _): &(String, _)| statement.contains("time = ?");
+        let plans: Vec<_> = plans(include_str!("schema.sql"))
+            .into_iter()
+            .filter(inside)
+            .collect();
+        assert_eq!(plans.len(), 4);
+        for (statement, steps) in plans {
+            let seeks = steps
+                .iter()
+                .any(|step| step.contains("(time=? AND rowid>?)"));
+            assert!(seeks, "{statement}\n{steps:#?}");
         }
     }
 

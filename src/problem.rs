@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use quick_xml::escape::escape;
 use serde::Serialize;
 
+use crate::format::Format;
+
 /// The kinds of problem, each with a section in the README that its `type` points to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -17,6 +19,8 @@ pub enum Kind {
     NotFound,
     /// Another method than GET and HEAD.
     MethodNotAllowed,
+    /// `Accept` names nothing on offer.
+    NotAcceptable,
     /// The database lacks what the service needs; the detail says what to run.
     NotReady,
     /// The database stays locked; trying again helps.
@@ -27,10 +31,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of status.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::InvalidParameter,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NotAcceptable,
         Self::Internal,
         Self::NotReady,
         Self::Busy,
@@ -42,6 +47,7 @@ impl Kind {
             Self::InvalidParameter => 400,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::NotAcceptable => 406,
             Self::Internal => 500,
             Self::NotReady | Self::Busy => 503,
         }
@@ -53,6 +59,7 @@ impl Kind {
             Self::InvalidParameter => "README.md#invalid-parameter",
             Self::NotFound => "README.md#not-found",
             Self::MethodNotAllowed => "README.md#method-not-allowed",
+            Self::NotAcceptable => "README.md#not-acceptable",
             Self::Internal => "README.md#internal-error",
             Self::NotReady => "README.md#database-not-ready",
             Self::Busy => "README.md#database-busy",
@@ -65,6 +72,7 @@ impl Kind {
             Self::InvalidParameter => "Invalid parameter",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
+            Self::NotAcceptable => "Not acceptable",
             Self::Internal => "Internal error",
             Self::NotReady => "Database not ready",
             Self::Busy => "Database busy",
@@ -135,6 +143,14 @@ impl Problem {
             Kind::MethodNotAllowed,
             format!("method {method}, expected GET or HEAD"),
         )
+    }
+
+    /// 406.
+    pub fn not_acceptable(accept: &str) -> Self {
+        let offered = Format::ALL.map(Format::media_type).join(", ");
+        let detail =
+            format!("Accept is {accept:?}, expected one of {offered}, or `format` to be given");
+        Self::new(Kind::NotAcceptable, detail)
     }
 
     /// 503: the operator has to act.

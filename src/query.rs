@@ -1,11 +1,12 @@
 //! The query string becomes a [`Query`], or a 400 that names the parameter. Every 400 is born here.
 //!
-//! Deeper code never checks again. Which format a request gets is decided here too, from the parameter
-//! and the path's ending.
+//! Deeper code never checks again. Which format a request gets is decided here too: the parameter wins
+//! over the path's ending, and that over `Accept`.
 
 use std::borrow::Cow;
 
 use crate::format::Format;
+use crate::negotiate;
 use crate::problem::Problem;
 
 /// A parameter of the query string: one row of the README's table.
@@ -37,7 +38,7 @@ const LIMIT: Parameter = Parameter {
 const FORMAT: Parameter = Parameter {
     name: "format",
     expected: Format::NAMES,
-    description: "wins over the path's ending",
+    description: "wins over the path's ending, which wins over `Accept`",
 };
 
 /// Every parameter that is known.
@@ -57,12 +58,12 @@ pub struct Query {
 }
 
 impl Query {
-    /// Reads the query string of a request whose path ends in `ending`, if it has one.
+    /// Reads the query string of a request.
     ///
     /// # Errors
     /// A 400 that names the parameter, its value and what was expected: unknown, repeated, empty,
-    /// malformed or out of range.
-    pub fn parse(ending: Option<Format>, query: &str) -> Result<Self, Problem> {
+    /// malformed or out of range. A 406 when nothing that `Accept` names is on offer.
+    pub fn parse(query: &str, otherwise: Fallback<'_>) -> Result<Self, Problem> {
         let mut given = [const { None }; PARAMETERS.len()];
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -88,19 +89,42 @@ impl Query {
             format: match format {
                 Some(name) => Format::from_name(&name)
                     .ok_or_else(|| Problem::invalid(FORMAT.name, &name, FORMAT.expected))?,
-                None => ending.unwrap_or_default(),
+                None => otherwise.format()?,
             },
         })
     }
 }
 
-/// Whether the client of a request that may be faulty reads XML: `format` if it says so, else the path.
-pub fn asks_for_xml(ending: Option<Format>, query: &str) -> bool {
-    let format = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("format="));
-    let named = format.and_then(Format::from_name);
-    named.or(ending) == Some(Format::Xml)
+/// What decides on the format where no parameter does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fallback<'a> {
+    /// The format that the path ends in.
+    pub ending: Option<Format>,
+    /// The request's `Accept`.
+    pub accept: Option<&'a str>,
+}
+
+impl Fallback<'_> {
+    fn format(self) -> Result<Format, Problem> {
+        match (self.ending, self.accept) {
+            (Some(format), _) => Ok(format),
+            (None, None) => Ok(Format::default()),
+            (None, Some(accept)) => {
+                negotiate::format(accept).ok_or_else(|| Problem::not_acceptable(accept))
+            }
+        }
+    }
+
+    /// Whether the client of a request that may be faulty reads XML.
+    pub fn asks_for_xml(self, query: &str) -> bool {
+        let given = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("format="));
+        let format = given
+            .and_then(Format::from_name)
+            .or_else(|| self.format().ok());
+        format == Some(Format::Xml)
+    }
 }
 
 /// Decimal digits with an optional minus, at least `least`.
@@ -156,12 +180,13 @@ mod tests {
     use super::*;
 
     fn parse(query: &str) -> Query {
-        Query::parse(None, query).unwrap_or_else(|e| panic!("{query}: {}", e.detail()))
+        Query::parse(query, Fallback::default())
+            .unwrap_or_else(|e| panic!("{query}: {}", e.detail()))
     }
 
     #[track_caller]
     fn refused(query: &str, detail: &str) {
-        let problem = Query::parse(None, query).expect_err(query);
+        let problem = Query::parse(query, Fallback::default()).expect_err(query);
         assert_eq!(
             (problem.status(), problem.detail()),
             (400, detail),
@@ -241,7 +266,7 @@ mod tests {
 
     #[test]
     fn unknown_parameters_and_formats_are_refused() {
-        let problem = Query::parse(None, "since=1").unwrap_err();
+        let problem = Query::parse("since=1", Fallback::default()).unwrap_err();
         assert!(
             problem
                 .detail()
@@ -254,15 +279,47 @@ mod tests {
     }
 
     #[test]
-    fn the_parameter_wins_over_the_paths_ending() {
-        let xml = Some(Format::Xml);
-        assert_eq!(Query::parse(xml, "").unwrap().format, Format::Xml);
+    fn the_parameter_wins_over_the_ending_and_that_over_accept() {
+        let format = |query, ending, accept| {
+            Query::parse(query, Fallback { ending, accept }).map(|query| query.format)
+        };
+        let (xml, csv) = (Some(Format::Xml), Some("text/csv"));
+        assert_eq!(format("format=ndjson", xml, csv).unwrap(), Format::Ndjson);
+        assert_eq!(format("", xml, csv).unwrap(), Format::Xml);
+        assert_eq!(format("", None, csv).unwrap(), Format::Csv);
+        assert_eq!(format("", None, None).unwrap(), Format::Json);
         assert_eq!(
-            Query::parse(xml, "format=json").unwrap().format,
-            Format::Json
+            format("", None, Some("text/html")).unwrap_err().status(),
+            406
         );
-        assert!(asks_for_xml(xml, "limit=x"));
-        assert!(asks_for_xml(None, "limit=x&format=xml"));
-        assert!(!asks_for_xml(xml, "format=json"));
+        assert_eq!(
+            format("format=csv", None, Some("text/html")).unwrap(),
+            Format::Csv
+        );
+    }
+
+    #[test]
+    fn a_faulty_request_still_tells_whether_xml_is_read() {
+        let xml = Fallback {
+            ending: Some(Format::Xml),
+            accept: None,
+        };
+        assert!(xml.asks_for_xml("limit=x"));
+        assert!(!xml.asks_for_xml("limit=x&format=json"));
+        assert!(Fallback::default().asks_for_xml("limit=x&format=xml"));
+        assert!(
+            Fallback {
+                ending: None,
+                accept: Some("application/xml")
+            }
+            .asks_for_xml("limit=x")
+        );
+        assert!(
+            !Fallback {
+                ending: None,
+                accept: Some("text/html")
+            }
+            .asks_for_xml("")
+        );
     }
 }

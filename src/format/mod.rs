@@ -61,6 +61,15 @@ impl Format {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
+    /// The media type as `Accept` names it.
+    pub fn media_type(self) -> &'static str {
+        let (media_type, _) = self
+            .content_type()
+            .split_once(';')
+            .unwrap_or((self.content_type(), ""));
+        media_type
+    }
+
     /// The media type, with its parameters.
     pub fn content_type(self) -> &'static str {
         match self {

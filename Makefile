@@ -1,0 +1,54 @@
+# The commands a person types. Each does all its set-up itself.
+
+LISTEN ?= 127.0.0.1:3000
+DATABASE := .spin/sqlite_db.db
+SAMPLE_ROWS := 100000
+CARGO ?= cargo
+WASM := wasm32-wasip2
+
+# Spin from 4.1 on runs wasi:http@0.3.0. Another program is called spin too (a model checker), hence the
+# look at what it says of itself.
+SPIN := $(shell spin --version 2>/dev/null | grep -Eq '^spin (4\.[1-9]|[5-9]|[1-9][0-9])' && echo spin)
+
+.PHONY: help up test lint load component target host
+
+help:
+	@echo 'make up                serve flows on http://$(LISTEN)'
+	@echo 'make load FILES="…"    load files in the format of flows.txt.gz; prepare the database without FILES'
+	@echo 'make test              run every test'
+	@echo 'make lint              formatting, clippy and rustdoc, warnings denied'
+
+up: component host $(DATABASE)
+	@echo
+	@echo 'Try:  curl "http://$(LISTEN)/api/v1/stream/flows?scanned_after=0&scanned_before=1&limit=3"'
+	@echo
+	@$(if $(SPIN),$(SPIN),target/debug/standin) up --listen $(LISTEN)
+
+load:
+	$(CARGO) run --quiet -p flows -- load $(FILES)
+
+test: component
+	$(CARGO) build --quiet --target $(WASM) --release -p probe
+	$(CARGO) test --workspace --exclude probe
+
+lint: target
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --exclude probe --all-targets -- -D warnings
+	$(CARGO) clippy --target $(WASM) -p flow-window -p probe -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --exclude probe --no-deps
+
+component: target
+	$(CARGO) build --target $(WASM) --release
+
+# A component cannot be built without the target; rustup is asked only when it is missing.
+target:
+	@test -d "$$(rustc --print target-libdir --target $(WASM))" || rustup target add $(WASM)
+
+# Nothing to build where Spin is the host.
+host:
+	$(if $(SPIN),@:,$(CARGO) build -p standin)
+
+# Sample flows, made once; a database that is there already is left alone.
+$(DATABASE):
+	$(CARGO) build -p flows
+	target/debug/flows generate --rows $(SAMPLE_ROWS) | target/debug/flows load --db $@ -

@@ -1,0 +1,203 @@
+//! What the bodies look like, whatever the database stores.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use crate::stand::{FLOWS, Stand};
+
+/// A table from elsewhere: no rowid, other columns and order, numbers stored as text and text as numbers.
+const FOREIGN: &str = "
+    CREATE TABLE flows (
+        note, byte_count TEXT, packet_count TEXT, protocol, dst_port INTEGER, dst_comp, src_port,
+        src_comp TEXT, duration TEXT, time INTEGER NOT NULL, id INTEGER NOT NULL PRIMARY KEY
+    ) WITHOUT ROWID;
+    CREATE INDEX by_time ON flows (time);
+    INSERT INTO flows VALUES ('x', '5323', '10', 6, 443, 'C2', 1136, 'C1', '0', 1, 1);
+    INSERT INTO flows VALUES (NULL, ' 7', '-1', 17.0, 'N1', 'C2', NULL, '', '12', 1, 2);
+";
+
+#[test]
+fn each_format_has_its_content_type_by_parameter_and_by_ending() {
+    let stand = Stand::with_lanl_head();
+    for (format, content_type) in [
+        ("json", "application/json"),
+        ("xml", "application/xml"),
+        ("ndjson", "application/x-ndjson"),
+        ("csv", "text/csv; charset=utf-8; header=present"),
+    ] {
+        let by_parameter = stand.flows(&format!("format={format}")).ok();
+        let by_ending = stand.get(&format!("{FLOWS}.{format}")).ok();
+        let both = stand.get(&format!("{FLOWS}.xml?format={format}")).ok();
+        for answer in [&by_parameter, &by_ending, &both] {
+            assert_eq!(answer.header("content-type"), content_type, "{answer:?}");
+            assert_eq!(answer.body, by_parameter.body, "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn accept_chooses_the_format_where_neither_parameter_nor_ending_does() {
+    let stand = Stand::with_lanl_head();
+    let content_type = |target: &str, accept: &str| {
+        let answer = stand.request_with("GET", target, &[("accept", accept)]);
+        answer.ok().header("content-type").to_owned()
+    };
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    assert_eq!(content_type(FLOWS, "*/*"), "application/json");
+    assert_eq!(content_type(FLOWS, browser), "application/xml");
+    assert_eq!(
+        content_type(FLOWS, "application/x-ndjson"),
+        "application/x-ndjson"
+    );
+    assert_eq!(
+        content_type(&format!("{FLOWS}.xml"), "text/csv"),
+        "application/xml"
+    );
+    assert_eq!(
+        content_type(&format!("{FLOWS}?format=json"), "text/csv"),
+        "application/json"
+    );
+}
+
+#[test]
+fn an_empty_answer_is_a_valid_document() {
+    let stand = Stand::with_flows([]);
+    assert_eq!(stand.flows("format=json").ok().text(), "[]");
+    let xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records/>";
+    assert_eq!(stand.flows("format=xml").ok().text(), xml);
+    assert_eq!(stand.flows("format=ndjson").ok().text(), "");
+    let csv = stand.flows("format=csv").ok();
+    assert!(
+        csv.text().starts_with("id,time,") && csv.text().lines().count() == 1,
+        "{csv:?}"
+    );
+}
+
+#[test]
+fn values_are_integers_and_text_whatever_the_database_stores() {
+    let stand = Stand::with_sql(FOREIGN);
+    let answer = stand.flows("scanned_after=0&scanned_before=1").ok();
+    let expected = serde_json::json!([
+        {"id": 1, "time": 1, "duration": 0, "src_comp": "C1", "src_port": "1136", "dst_comp": "C2",
+         "dst_port": "443", "protocol": 6, "packet_count": 10, "byte_count": 5323},
+        {"id": 2, "time": 1, "duration": 12, "src_comp": "", "src_port": null, "dst_comp": "C2",
+         "dst_port": "N1", "protocol": 17, "packet_count": -1, "byte_count": 7},
+    ]);
+    assert_eq!(answer.json(), expected);
+    let csv = stand.flows("format=csv").ok();
+    let rows: Vec<_> = csv.text().lines().skip(1).collect();
+    assert_eq!(
+        rows,
+        [
+            "1,1,0,C1,1136,C2,443,6,10,5323",
+            "2,1,12,\"\",,C2,N1,17,-1,7"
+        ]
+    );
+}
+
+#[test]
+fn text_comes_back_as_it_was_stored() {
+    let stand = Stand::with_flows([]);
+    let nasty = [
+        "plain",
+        "a\"b\\c",
+        "</record>",
+        "]]>",
+        "&amp;",
+        "line\nfeed\r\n",
+        "\u{1}\u{7f}\u{fffe}",
+        "ä🙂",
+        "",
+    ];
+    for (id, text) in nasty.iter().enumerate() {
+        let text = text.replace('\'', "''");
+        stand.execute(&format!(
+            "INSERT INTO flows VALUES ({id}, 1, 0, '{text}', 'N1', 'C2', '443', 6, 1, 52)"
+        ));
+    }
+    let stored: Vec<_> = nasty.iter().map(|text| (*text).to_owned()).collect();
+
+    let json = stand.flows("format=json").ok().json();
+    let read: Vec<_> = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["src_comp"].as_str().unwrap())
+        .collect();
+    assert_eq!(read, stored);
+
+    let ndjson = stand.flows("format=ndjson").ok();
+    let lines = ndjson
+        .text()
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+    let read: Vec<_> = lines
+        .map(|f| f["src_comp"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(read, stored);
+
+    let body = stand.flows("format=csv").ok().body;
+    let mut reader = csv::Reader::from_reader(body.as_slice());
+    let read: Vec<_> = reader
+        .records()
+        .map(|record| record.unwrap()[3].to_owned())
+        .collect();
+    assert_eq!(read, stored);
+
+    let xml = stand.flows("format=xml").ok();
+    let document = roxmltree::Document::parse(xml.text()).unwrap();
+    let fields = document
+        .descendants()
+        .filter(|node| node.has_tag_name("src_comp"));
+    let read: Vec<_> = fields
+        .map(|node| node.text().unwrap_or("").to_owned())
+        .collect();
+    let held: Vec<_> = stored
+        .iter()
+        .map(|t| t.replace(['\u{1}', '\u{fffe}'], "\u{fffd}"))
+        .collect();
+    assert_eq!(read, held);
+}
+
+/// A client that looks for records by their literal tags in whatever chunks arrive, as a quick script does.
+#[test]
+fn literal_tags_in_chunks_and_a_whole_document_give_the_same_records() {
+    let stand = Stand::with_flows((1..=7000).map(|id| (id, id / 99)));
+    let mut client = TcpStream::connect(stand.address()).unwrap();
+    write!(client, "GET {FLOWS}.xml HTTP/1.0\r\nHost: x\r\n\r\n").unwrap();
+    let mut found = Vec::new();
+    let mut pending = String::new();
+    let mut chunk = [0; 1013];
+    loop {
+        let length = client.read(&mut chunk).unwrap();
+        if length == 0 {
+            break;
+        }
+        pending.push_str(std::str::from_utf8(&chunk[..length]).unwrap());
+        while let Some((record, rest)) = pending.split_once("</record>") {
+            found.push(record.split_once("<record>").unwrap().1.to_owned());
+            pending = rest.to_owned();
+        }
+    }
+    let whole = stand.flows("format=xml").ok();
+    let document = roxmltree::Document::parse(whole.text()).unwrap();
+    let parsed: Vec<_> = document
+        .descendants()
+        .filter(|n| n.has_tag_name("record"))
+        .collect();
+    assert_eq!(found.len(), 7000);
+    assert_eq!(parsed.len(), 7000);
+    for (literal, record) in found.iter().zip(parsed) {
+        let fields = record.children().filter(|n| n.is_element());
+        let written: String = fields
+            .map(|n| {
+                format!(
+                    "<{0}>{1}</{0}>",
+                    n.tag_name().name(),
+                    n.text().unwrap_or("")
+                )
+            })
+            .collect();
+        assert_eq!(*literal, written);
+    }
+}

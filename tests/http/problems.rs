@@ -1,0 +1,241 @@
+//! What goes wrong says so: a status and a problem before the first byte, an aborted connection after it.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use crate::stand::{Answer, FLOWS, Stand};
+
+const SCHEMA: &str = include_str!("../../src/schema.sql");
+
+#[track_caller]
+fn problem(answer: Answer, status: u16, detail: &str) -> serde_json::Value {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(
+        answer.header("content-type"),
+        "application/problem+json",
+        "{answer:?}"
+    );
+    let problem = answer.json();
+    assert_eq!(problem["status"], status, "{answer:?}");
+    assert!(
+        problem["type"].is_string() && problem["title"].is_string(),
+        "{answer:?}"
+    );
+    let said = problem["detail"].as_str().unwrap_or("");
+    assert!(said.contains(detail), "no {detail:?} in {answer:?}");
+    problem
+}
+
+#[test]
+fn a_bad_parameter_is_400_and_named() {
+    let stand = Stand::with_flows([]);
+    for (query, parameter, value) in [
+        ("scanned_after=yesterday", "scanned_after", "yesterday"),
+        (
+            "scanned_before=9223372036854775808",
+            "scanned_before",
+            "9223372036854775808",
+        ),
+        ("limit=-1", "limit", "-1"),
+        ("limit=", "limit", ""),
+        ("format=yaml", "format", "yaml"),
+        ("limit=1&limit=2", "limit", "more than once"),
+        ("since=1", "since", "since"),
+    ] {
+        let problem = problem(stand.flows(query), 400, value);
+        assert_eq!(problem["parameter"], parameter, "{query}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(parameter),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
+fn a_problem_is_xml_where_xml_was_asked_for() {
+    let stand = Stand::with_flows([]);
+    for target in [
+        format!("{FLOWS}.xml?limit=x"),
+        format!("{FLOWS}?limit=x&format=xml"),
+    ] {
+        let answer = stand.get(&target);
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert_eq!(
+            answer.header("content-type"),
+            "application/problem+xml",
+            "{answer:?}"
+        );
+        let document = roxmltree::Document::parse(answer.text()).unwrap();
+        let root = document.root_element();
+        assert_eq!(root.tag_name().namespace(), Some("urn:ietf:rfc:7807"));
+        let parameter = root.children().find(|n| n.tag_name().name() == "parameter");
+        assert_eq!(
+            parameter.and_then(|n| n.text()),
+            Some("limit"),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
+fn an_accept_that_names_nothing_on_offer_is_406_and_names_what_is() {
+    let stand = Stand::with_flows([]);
+    let html = [("accept", "text/html")];
+    problem(
+        stand.request_with("GET", FLOWS, &html),
+        406,
+        "application/x-ndjson",
+    );
+    assert_eq!(
+        stand
+            .request_with("GET", &format!("{FLOWS}.csv"), &html)
+            .status,
+        200
+    );
+}
+
+#[test]
+fn other_paths_are_404_and_other_methods_405() {
+    let stand = Stand::with_flows([]);
+    for path in [
+        "/",
+        "/api/v1/stream/flow",
+        "/api/v1/stream/flows/",
+        "/api/v1/stream/flows.yaml",
+        "/api/v1/stream/flows.xml.json",
+    ] {
+        problem(stand.get(path), 404, path);
+    }
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        let answer = stand.request(method, FLOWS);
+        assert_eq!(answer.header("allow"), "GET, HEAD", "{answer:?}");
+        problem(answer, 405, method);
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_served_from_is_503_and_says_what_to_run() {
+    problem(Stand::without_database().get(FLOWS), 503, "no table flows");
+
+    let no_column = SCHEMA.replace("dst_port     TEXT    NOT NULL,", "");
+    assert_ne!(no_column, SCHEMA);
+    problem(
+        Stand::with_sql(&no_column).get(FLOWS),
+        503,
+        "no column dst_port",
+    );
+
+    let no_index = SCHEMA.split_once("CREATE INDEX").unwrap().0;
+    let stand = Stand::with_sql(no_index);
+    problem(stand.get(FLOWS), 503, "flows load");
+    stand.execute("CREATE INDEX flows_time ON flows (time, id)");
+    assert_eq!(stand.get(FLOWS).flows(), []);
+
+    // An id that is no key gives no order without an index of its own.
+    let no_key = SCHEMA.replace("PRIMARY KEY", "NOT NULL");
+    problem(Stand::with_sql(&no_key).get(FLOWS), 503, "CREATE INDEX");
+}
+
+#[test]
+fn a_time_that_is_no_integer_is_refused_and_never_passed_over() {
+    let loose = SCHEMA.replace("time         INTEGER NOT NULL", "time");
+    assert_ne!(loose, SCHEMA);
+    for (value, kind) in [
+        ("NULL", "null"),
+        ("'3'", "text"),
+        ("x'00'", "blob"),
+        ("1.5", "real"),
+    ] {
+        let stand = Stand::with_sql(&loose);
+        stand.execute(&format!(
+            "INSERT INTO flows VALUES (1, {value}, 0, 'C1', 'N1', 'C2', '443', 6, 1, 52)"
+        ));
+        problem(stand.get(FLOWS), 503, kind);
+    }
+}
+
+#[test]
+fn a_database_that_stays_locked_is_503_and_says_when_to_come_back() {
+    let stand = Stand::with_flows([(1, 1)]);
+    let writer = rusqlite::Connection::open(stand.database()).unwrap();
+    writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let answer = stand.get(FLOWS);
+    assert_eq!(answer.header("retry-after"), "5", "{answer:?}");
+    problem(answer, 503, "locked");
+    writer.execute_batch("COMMIT").unwrap();
+    assert_eq!(stand.get(FLOWS).flows(), [(1, 1)]);
+}
+
+#[test]
+fn a_value_that_no_format_can_write_is_500_without_sql_or_path() {
+    let stand = Stand::with_flows([(1, 1)]);
+    for (value, detail) in [
+        ("'many'", "flow 1: byte_count is \"many\", not an integer"),
+        ("1.5", "flow 1: byte_count is 1.5, not an integer"),
+        ("x'ff00'", "BLOB"),
+        (
+            "jsonb('[1]')",
+            "byte_count of a flow is neither number nor text",
+        ),
+    ] {
+        stand.execute(&format!("UPDATE flows SET byte_count = {value}"));
+        let answer = stand.get(FLOWS);
+        assert!(
+            !answer.text().contains("SELECT") && !answer.text().contains("sqlite_db"),
+            "{answer:?}"
+        );
+        problem(answer, 500, detail);
+    }
+    stand.execute("UPDATE flows SET byte_count = 1, src_comp = CAST(x'ff' AS TEXT)");
+    problem(stand.get(FLOWS), 500, "not UTF-8");
+}
+
+/// What a client of `target` receives to the end of the connection, body and framing.
+#[track_caller]
+fn raw(stand: &Stand, target: &str) -> String {
+    let mut client = TcpStream::connect(stand.address()).unwrap();
+    write!(
+        client,
+        "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut received = Vec::new();
+    // An aborted connection may end in a reset; what came before it counts.
+    _ = client.read_to_end(&mut received);
+    String::from_utf8_lossy(&received).into_owned()
+}
+
+#[test]
+fn a_page_that_fails_later_aborts_the_connection() {
+    let stand = Stand::with_flows((1..=9000).map(|id| (id, id)));
+    for format in ["json", "xml", "ndjson", "csv"] {
+        let target = format!("{FLOWS}.{format}");
+        let whole = raw(&stand, &target);
+        assert!(
+            whole.ends_with("\r\n0\r\n\r\n"),
+            "{format} does not end well without a fault"
+        );
+        stand.execute("UPDATE flows SET byte_count = 'many' WHERE id = 8000");
+        let broken = raw(&stand, &target);
+        assert!(
+            broken.starts_with("HTTP/1.1 200"),
+            "{format}: {broken:.200}"
+        );
+        assert!(
+            broken.contains("C2"),
+            "{format}: nothing of the good pages came"
+        );
+        assert!(
+            !broken.ends_with("0\r\n\r\n"),
+            "{format}: a cut answer ended as if it were whole"
+        );
+        assert!(
+            !broken.contains("many"),
+            "{format}: the error stands among the rows"
+        );
+        let answer = stand.get(&target);
+        assert!(answer.broken.is_some(), "{answer:?}");
+        stand.execute("UPDATE flows SET byte_count = 1");
+    }
+    assert_eq!(stand.get(FLOWS).flows().len(), 9000);
+}
