@@ -2,6 +2,7 @@
 
 LISTEN ?= 127.0.0.1:3000
 DATABASE := .spin/sqlite_db.db
+SAMPLE := .spin/sample
 SAMPLE_ROWS := 100000
 CARGO ?= cargo
 WASM := wasm32-wasip2
@@ -10,7 +11,11 @@ WASM := wasm32-wasip2
 # look at what it says of itself.
 SPIN := $(shell spin --version 2>/dev/null | grep -Eq '^spin (4\.[1-9]|[5-9]|[1-9][0-9])' && echo spin)
 
-.PHONY: help up test lint load component target host
+# Built together, since what one shares with the other would else be built twice with other features.
+NATIVE := $(if $(SPIN),-p flows,-p flows -p standin)
+
+.PHONY: help up test lint load component native target
+.DELETE_ON_ERROR:
 
 help:
 	@echo 'make up                serve flows on http://$(LISTEN)'
@@ -18,14 +23,19 @@ help:
 	@echo 'make test              run every test'
 	@echo 'make lint              formatting, clippy and rustdoc, warnings denied'
 
-up: component host $(DATABASE)
+up: component native $(DATABASE)
 	@echo
 	@echo 'Try:  curl "http://$(LISTEN)/api/v1/stream/flows?scanned_after=0&scanned_before=1&limit=3"'
 	@echo
 	@$(if $(SPIN),$(SPIN),target/debug/standin) up --listen $(LISTEN)
 
-load:
-	$(CARGO) run --quiet -p flows -- load $(FILES)
+# Flows of your own take the place of the sample, as long as nothing else has been added to it.
+load: native
+	@if [ -n "$(FILES)" ] && [ "$$(cat $(SAMPLE) 2>/dev/null)" = "$$(cksum $(DATABASE) 2>/dev/null)" ] \
+	    && [ -f $(SAMPLE) ] && [ ! -s $(DATABASE)-wal ]; then \
+	    rm -f $(DATABASE) $(DATABASE)-* $(SAMPLE) && echo 'The sample flows make room for yours.'; \
+	fi
+	target/debug/flows load $(FILES)
 
 test: component
 	$(CARGO) build --quiet --target $(WASM) --release -p probe
@@ -44,11 +54,11 @@ component: target
 target:
 	@test -d "$$(rustc --print target-libdir --target $(WASM))" || rustup target add $(WASM)
 
-# Nothing to build where Spin is the host.
-host:
-	$(if $(SPIN),@:,$(CARGO) build -p standin)
+native:
+	$(CARGO) build $(NATIVE)
 
-# Sample flows, made once; a database that is there already is left alone.
-$(DATABASE):
-	$(CARGO) build -p flows
+# Sample flows, made once; a database that is there already is left alone. The checksum tells later
+# whether it still holds nothing but the sample.
+$(DATABASE): | native
 	target/debug/flows generate --rows $(SAMPLE_ROWS) | target/debug/flows load --db $@ -
+	@cksum $@ >$(SAMPLE)
