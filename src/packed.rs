@@ -11,10 +11,68 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::flow::{FIELDS, Kind, WIDTH};
 
-/// One value of a record, as it stands in the packed text.
-///
-/// What a piece may be: an integer's digits, a JSON string with its quotes, or `null`.
-pub type Piece<'a> = &'a [u8];
+/// One value of a record, as it stands in the packed text: an integer's digits, a JSON string with its
+/// quotes, or `null`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Piece<'a> {
+    /// The packed text from the piece's start on: what stands behind the piece may be copied along.
+    text: &'a [u8],
+    length: usize,
+}
+
+impl<'a> Piece<'a> {
+    /// The piece's bytes.
+    pub fn bytes(self) -> &'a [u8] {
+        self.text.get(..self.length).unwrap_or_default()
+    }
+
+    /// The content of a string, with its escapes and without its quotes; `None` for another piece.
+    #[inline]
+    pub fn content(self) -> Option<Self> {
+        let (b'"', text) = self.text.split_first()? else {
+            return None;
+        };
+        Some(Self {
+            text,
+            length: self.length.saturating_sub(2),
+        })
+    }
+
+    /// Whether one of the piece's bytes is among `special`.
+    #[inline]
+    pub fn has_any<const N: usize>(self, special: [u8; N]) -> bool {
+        let Some(chunk) = self.text.first_chunk().filter(|_| self.length <= 8) else {
+            return self.bytes().iter().any(|b| special.contains(b));
+        };
+        let chunk = u64::from_le_bytes(*chunk);
+        let marks = special
+            .iter()
+            .fold(0, |marks, b| marks | bytes_equal(chunk, *b));
+        // Shifts the bytes behind the piece out; by all 64 bits when it is empty.
+        let behind = 64_u32.saturating_sub(8_u32.saturating_mul(self.length as u32));
+        marks & u64::MAX.checked_shr(behind).unwrap_or(0) != 0
+    }
+
+    /// Appends the piece's bytes.
+    ///
+    /// Nearly all pieces are short. A copy of 16 bytes, of which the surplus is cut off again, is two
+    /// moves; a copy of just the piece is a call of the host's `memory.copy`.
+    #[inline]
+    pub fn append_to(self, out: &mut Vec<u8>) {
+        match self.text.first_chunk::<16>() {
+            Some(chunk) if self.length <= 16 => append(out, chunk, self.length),
+            _ => out.extend_from_slice(self.bytes()),
+        }
+    }
+}
+
+/// Appends the first `length` bytes of a chunk whose size the compiler knows.
+#[inline]
+pub fn append<const N: usize>(out: &mut Vec<u8>, chunk: &[u8; N], length: usize) {
+    let end = out.len().saturating_add(length);
+    out.extend_from_slice(chunk);
+    out.truncate(end);
+}
 
 /// A record: its pieces in the order of [`FIELDS`].
 ///
@@ -25,8 +83,8 @@ pub type Record<'a> = [Piece<'a>; WIDTH];
 /// Walks the records of a packed page.
 pub struct Records<'a> {
     rest: &'a [u8],
-    /// Holds the pieces of a record in which the database stores a value as another type.
-    converted: Vec<(usize, Vec<u8>)>,
+    /// The pieces of a record in which the database stores a value as another type.
+    converted: Vec<Cow<'a, [u8]>>,
 }
 
 impl<'a> Records<'a> {
@@ -62,14 +120,13 @@ impl<'a> Records<'a> {
             ensure!(self.rest.is_empty(), "a page whose records are not arrays");
             return Ok(None);
         };
-        let mut record: Record<'a> = [&[]; WIDTH];
+        let mut record = Record::default();
         let mut exact = true;
         for (piece, field) in record.iter_mut().zip(&FIELDS) {
-            let token;
-            (token, rest) = next_piece(rest)
+            let shape;
+            (*piece, shape, rest) = next_piece(rest)
                 .with_context(|| format!("{} of a flow is neither number nor text", field.name))?;
-            *piece = token;
-            exact &= is_exact(token, field.kind);
+            exact &= shape == Some(field.kind);
         }
         // Behind a record's last piece its bracket has been taken; a comma parts it from the next.
         self.rest = rest.strip_prefix(b",").unwrap_or(rest);
@@ -84,55 +141,45 @@ impl<'a> Records<'a> {
     fn convert(&mut self, record: Record<'a>) -> Result<Record<'_>> {
         self.converted.clear();
         for (i, (piece, field)) in record.iter().zip(&FIELDS).enumerate() {
-            if is_exact(piece, field.kind) {
-                continue;
-            }
+            let piece = piece.bytes();
             let converted = convert(piece, field.kind, i < 2).map_err(|what| {
-                let id = record
-                    .first()
-                    .map_or("?".into(), |id| String::from_utf8_lossy(id));
-                let value = String::from_utf8_lossy(piece.get(..64).unwrap_or(piece));
+                let id = record.first().map(|id| id.bytes()).unwrap_or_default();
+                let (id, value) = (
+                    String::from_utf8_lossy(id),
+                    piece.get(..64).unwrap_or(piece),
+                );
+                let value = String::from_utf8_lossy(value);
                 anyhow!("flow {id}: {} is {value}, {what}", field.name)
             })?;
-            self.converted.push((i, converted));
+            self.converted.push(converted);
         }
-        let mut out: Record<'_> = record;
-        for (i, piece) in &self.converted {
-            if let Some(slot) = out.get_mut(*i) {
-                *slot = piece;
-            }
+        let mut out = record;
+        for (slot, piece) in out.iter_mut().zip(&self.converted) {
+            *slot = Piece {
+                text: piece,
+                length: piece.len(),
+            };
         }
         Ok(out)
     }
 }
 
-/// Whether a piece can be copied into an output as it stands.
-#[inline]
-fn is_exact(piece: &[u8], kind: Kind) -> bool {
-    match kind {
-        Kind::Text => piece.first() == Some(&b'"'),
-        Kind::Integer => {
-            let digits = piece.strip_prefix(b"-").unwrap_or(piece);
-            !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
-        }
-    }
-}
-
-/// Writes a piece as a value of `kind`; an error says what was expected.
-fn convert(piece: &[u8], kind: Kind, key: bool) -> Result<Vec<u8>, &'static str> {
-    if piece == b"null" && !key {
-        return Ok(piece.to_vec());
-    }
-    match kind {
-        Kind::Text if piece == b"null" => Err("not text"),
-        Kind::Text => Ok([b"\"", piece, b"\""].concat()),
-        Kind::Integer => {
+/// Writes a piece as a value of `kind`; an error says what was expected. No key may be null.
+fn convert(piece: &[u8], kind: Kind, key: bool) -> Result<Cow<'_, [u8]>, &'static str> {
+    match (piece, kind) {
+        (b"null", _) if !key => Ok(Cow::Borrowed(piece)),
+        ([b'"', ..], Kind::Text) => Ok(Cow::Borrowed(piece)),
+        (_, Kind::Text) => Ok(Cow::Owned([b"\"", piece, b"\""].concat())),
+        (_, Kind::Integer) => {
             let text = unquoted(piece).ok_or("not an integer")?;
-            let value = match piece.first() {
-                Some(b'"') => text.trim().parse().ok(),
-                _ => text.parse().ok().and_then(whole),
+            let integer = text.trim().parse().ok();
+            let value = match piece {
+                [b'"', ..] => integer,
+                _ => integer.or_else(|| text.parse().ok().and_then(whole)),
             };
-            Ok(value.ok_or("not an integer")?.to_string().into_bytes())
+            Ok(Cow::Owned(
+                value.ok_or("not an integer")?.to_string().into_bytes(),
+            ))
         }
     }
 }
@@ -159,26 +206,45 @@ pub fn unquoted(piece: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Takes one piece off the front, and the comma or bracket behind it.
+/// Takes one piece off the front, and the comma or bracket behind it. Tells which kind of field it can
+/// be copied into as it stands.
 ///
 /// `None` when the text ends first, or holds what a record cannot hold (an array, an object).
 #[inline]
-fn next_piece(rest: &[u8]) -> Option<(Piece<'_>, &[u8])> {
-    let end = match rest.first()? {
-        b'"' => end_of_string(rest)?,
+fn next_piece(text: &[u8]) -> Option<(Piece<'_>, Option<Kind>, &[u8])> {
+    let (length, kind) = match text.first()? {
+        b'"' => (end_of_string(text)?, Some(Kind::Text)),
         b'[' | b'{' => return None,
-        _ => rest.iter().position(|b| matches!(b, b',' | b']'))?,
+        _ => match end_of_integer(text) {
+            Some(length) => (length, Some(Kind::Integer)),
+            None => (text.iter().position(|b| matches!(b, b',' | b']'))?, None),
+        },
     };
-    let (piece, behind) = rest.split_at_checked(end)?;
-    let (_, rest) = behind.split_first()?;
-    Some((piece, rest))
+    let (b',' | b']', rest) = text.get(length..)?.split_first()? else {
+        return None;
+    };
+    Some((Piece { text, length }, kind, rest))
 }
 
-/// The offset behind the closing quote of the string that `rest` starts with.
+/// The offset behind the closing quote of the string that `text` starts with.
 #[inline]
-fn end_of_string(rest: &[u8]) -> Option<usize> {
+fn end_of_string(text: &[u8]) -> Option<usize> {
+    let (_, content) = text.split_first()?;
+    if let Some(chunk) = content.first_chunk() {
+        // Eight bytes at once: computers and ports are shorter than that.
+        let chunk = u64::from_le_bytes(*chunk);
+        let quote = bytes_equal(chunk, b'"').trailing_zeros();
+        if quote < bytes_equal(chunk, b'\\').trailing_zeros() {
+            return usize::try_from(quote >> 3).ok()?.checked_add(2);
+        }
+    }
+    end_of_long_string(text)
+}
+
+#[inline(never)]
+fn end_of_long_string(text: &[u8]) -> Option<usize> {
     let mut escaped = false;
-    for (i, byte) in rest.iter().enumerate().skip(1) {
+    for (i, byte) in text.iter().enumerate().skip(1) {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = true,
@@ -187,6 +253,42 @@ fn end_of_string(rest: &[u8]) -> Option<usize> {
         }
     }
     None
+}
+
+/// The length of the integer that `text` starts with, if nothing but a comma or bracket follows it.
+#[inline]
+fn end_of_integer(text: &[u8]) -> Option<usize> {
+    let sign = usize::from(text.first() == Some(&b'-'));
+    let digits = text.get(sign..)?;
+    let length = match digits.first_chunk() {
+        Some(chunk) if not_digits(*chunk) != 0 => {
+            usize::try_from(not_digits(*chunk).trailing_zeros() >> 3).ok()?
+        }
+        _ => digits.iter().position(|b| !b.is_ascii_digit())?,
+    };
+    let ends = matches!(digits.get(length), Some(b',' | b']'));
+    (ends && length > 0).then(|| length.wrapping_add(sign))
+}
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+
+/// Eight bytes of which the lowest set high bit marks the first that equals `byte`.
+///
+/// From "Bit Twiddling Hacks", "Determine if a word has a zero byte": what it may mark wrongly lies above
+/// the first one, which is all that is looked at.
+#[inline]
+fn bytes_equal(bytes: u64, byte: u8) -> u64 {
+    let zero_where_equal = bytes ^ ONES.wrapping_mul(u64::from(byte));
+    zero_where_equal.wrapping_sub(ONES) & !zero_where_equal & HIGHS
+}
+
+/// Eight bytes of which the lowest set high bit marks the first that is no digit.
+#[inline]
+fn not_digits(chunk: [u8; 8]) -> u64 {
+    // A digit becomes 0 to 9; adding 0x76 reaches the high bit from 10 on.
+    let values = u64::from_le_bytes(chunk) ^ ONES.wrapping_mul(0x30);
+    (values.wrapping_add(ONES.wrapping_mul(0x76)) | values) & HIGHS
 }
 
 /// A place in the order of `(time, id)`: that of the last record already sent.
@@ -223,8 +325,8 @@ pub fn first_position(packed: &[u8]) -> Option<Position> {
 
 /// The position of the record whose pieces `pieces` starts with.
 fn position(pieces: &[u8]) -> Option<Position> {
-    let (id, rest) = next_piece(pieces)?;
-    let (time, _) = next_piece(rest)?;
+    let (id, _, rest) = next_piece(pieces)?;
+    let (time, ..) = next_piece(rest)?;
     Some(Position {
         time: integer(time)?,
         id: integer(id)?,
@@ -243,8 +345,8 @@ fn before_string(mut head: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn integer(piece: &[u8]) -> Option<i64> {
-    std::str::from_utf8(piece).ok()?.parse().ok()
+fn integer(piece: Piece<'_>) -> Option<i64> {
+    std::str::from_utf8(piece.bytes()).ok()?.parse().ok()
 }
 
 /// Says where a fault lies: behind the last record that stands whole in `valid`.
@@ -255,7 +357,7 @@ fn behind_last_whole(valid: &[u8]) -> String {
     };
     let mut place = "at the start of a page".to_owned();
     while let Ok(Some([id, ..])) = records.next_record() {
-        place = format!("behind flow {}", String::from_utf8_lossy(id));
+        place = format!("behind flow {}", String::from_utf8_lossy(id.bytes()));
     }
     place
 }
@@ -273,7 +375,7 @@ mod tests {
             all.push(
                 record
                     .iter()
-                    .map(|p| String::from_utf8(p.to_vec()).unwrap())
+                    .map(|p| String::from_utf8(p.bytes().to_vec()).unwrap())
                     .collect(),
             );
         }
@@ -308,6 +410,52 @@ mod tests {
             last_position(first.as_bytes()),
             Some(Position { time: 1, id: 1 })
         );
+    }
+
+    #[test]
+    fn a_piece_ends_where_it_ends_however_long_it_is_and_whatever_follows() {
+        for length in 0..40 {
+            for (digit, letter) in [("7", "x"), ("0", "\u{e4}"), ("9", "/")] {
+                let (number, text) = (format!("1{}", digit.repeat(length)), letter.repeat(length));
+                for negative in ["", "-"] {
+                    let packed = format!(
+                        r#"[[1,2,{negative}{number},"{text}","{text}\\","","\"{text}",4,5,{negative}{number}]]"#
+                    );
+                    let record = records(&packed).unwrap().remove(0);
+                    assert_eq!(record[2], format!("{negative}{number}"));
+                    assert_eq!(record[3], format!("\"{text}\""));
+                    assert_eq!(record[4], format!("\"{text}\\\\\""));
+                    assert_eq!(record[6], format!("\"\\\"{text}\""));
+                    assert_eq!(record[9], record[2]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_special_byte_is_seen_inside_the_piece_and_not_behind_it() {
+        let text = b"ab,cdefgh,ijk,";
+        for start in 0..text.len() {
+            for end in start..=text.len() {
+                let piece = Piece {
+                    text: &text[start..],
+                    length: end - start,
+                };
+                let expected = text[start..end].contains(&b',');
+                assert_eq!(piece.has_any([b',', b'<']), expected, "{start}..{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_appended_piece_brings_nothing_of_its_surroundings() {
+        let mut records = Records::new(ONE.as_bytes()).unwrap();
+        let record = records.next_record().unwrap().unwrap();
+        for piece in record {
+            let mut out = b"before".to_vec();
+            piece.append_to(&mut out);
+            assert_eq!(out, [b"before", piece.bytes()].concat());
+        }
     }
 
     #[test]

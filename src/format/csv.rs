@@ -22,10 +22,10 @@ pub(super) fn record(record: &Record<'_>, out: &mut Vec<u8>) {
         if i > 0 {
             out.push(b',');
         }
-        match *piece {
-            [b'"', content @ .., b'"'] => text(piece, content, out),
-            b"null" => {}
-            number => out.extend_from_slice(number),
+        match piece.content() {
+            Some(content) => text(*piece, content, out),
+            None if piece.bytes() == b"null" => {}
+            None => piece.append_to(out),
         }
     }
     out.extend_from_slice(b"\r\n");
@@ -33,18 +33,17 @@ pub(super) fn record(record: &Record<'_>, out: &mut Vec<u8>) {
 
 /// A text without comma, quote or line break stands bare; JSON escapes the last two.
 #[inline]
-fn text(piece: Piece<'_>, content: &[u8], out: &mut Vec<u8>) {
-    let bare = !content.is_empty() && !content.iter().any(|b| matches!(b, b',' | b'\\'));
-    if bare {
-        out.extend_from_slice(content);
-    } else {
+fn text(piece: Piece<'_>, content: Piece<'_>, out: &mut Vec<u8>) {
+    if content.bytes().is_empty() || content.has_any([b',', b'\\']) {
         quoted(piece, out);
+    } else {
+        content.append_to(out);
     }
 }
 
 #[cold]
 fn quoted(piece: Piece<'_>, out: &mut Vec<u8>) {
-    let text = unquoted(piece).unwrap_or_default();
+    let text = unquoted(piece.bytes()).unwrap_or_default();
     if !text.is_empty() && !text.contains([',', '"', '\r', '\n']) {
         out.extend_from_slice(text.as_bytes());
         return;

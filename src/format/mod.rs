@@ -90,6 +90,15 @@ impl Format {
     }
 }
 
+/// A text at the start of a chunk, and its length: what [`crate::packed::append`] writes at once.
+///
+/// Evaluated when compiling; a text longer than the chunk does not compile.
+const fn padded<const N: usize>(text: &[u8]) -> ([u8; N], usize) {
+    let mut chunk = [0; N];
+    chunk.split_at_mut(text.len()).0.copy_from_slice(text);
+    (chunk, text.len())
+}
+
 /// Writes one body, page by page.
 pub struct Encoder {
     format: Format,

@@ -5,8 +5,8 @@
 
 use quick_xml::escape::partial_escape;
 
-use super::Layout;
-use crate::packed::{Piece, Record, unquoted};
+use super::{Layout, padded};
+use crate::packed::{Piece, Record, append, unquoted};
 
 pub(super) const LAYOUT: Layout = Layout {
     open: b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records>\n",
@@ -15,33 +15,35 @@ pub(super) const LAYOUT: Layout = Layout {
     empty: b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records/>",
 };
 
-/// The tags around each value of a record, in the order of [`crate::flow::FIELDS`].
-const TAGS: [(&[u8], &[u8]); crate::flow::WIDTH] = [
-    (b"<id>", b"</id>"),
-    (b"<time>", b"</time>"),
-    (b"<duration>", b"</duration>"),
-    (b"<src_comp>", b"</src_comp>"),
-    (b"<src_port>", b"</src_port>"),
-    (b"<dst_comp>", b"</dst_comp>"),
-    (b"<dst_port>", b"</dst_port>"),
-    (b"<protocol>", b"</protocol>"),
-    (b"<packet_count>", b"</packet_count>"),
-    (b"<byte_count>", b"</byte_count>"),
+/// The tags around each value of a record, in the order of [`crate::flow::FIELDS`], in chunks of one size
+/// for [`append`].
+const TAGS: [[([u8; 16], usize); 2]; crate::flow::WIDTH] = [
+    [padded(b"<id>"), padded(b"</id>")],
+    [padded(b"<time>"), padded(b"</time>")],
+    [padded(b"<duration>"), padded(b"</duration>")],
+    [padded(b"<src_comp>"), padded(b"</src_comp>")],
+    [padded(b"<src_port>"), padded(b"</src_port>")],
+    [padded(b"<dst_comp>"), padded(b"</dst_comp>")],
+    [padded(b"<dst_port>"), padded(b"</dst_port>")],
+    [padded(b"<protocol>"), padded(b"</protocol>")],
+    [padded(b"<packet_count>"), padded(b"</packet_count>")],
+    [padded(b"<byte_count>"), padded(b"</byte_count>")],
 ];
 
 #[inline]
 pub(super) fn record(record: &Record<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"<record>");
-    for ((open, close), piece) in TAGS.iter().zip(record) {
-        if *piece == b"null" {
+    for ([(open, opens), (close, closes)], piece) in TAGS.iter().zip(record) {
+        let content = piece.content();
+        if content.is_none() && piece.bytes() == b"null" {
             continue;
         }
-        out.extend_from_slice(open);
-        match *piece {
-            [b'"', content @ .., b'"'] => text(piece, content, out),
-            number => out.extend_from_slice(number),
+        append(out, open, *opens);
+        match content {
+            Some(content) => text(*piece, content, out),
+            None => piece.append_to(out),
         }
-        out.extend_from_slice(close);
+        append(out, close, *closes);
     }
     out.extend_from_slice(b"</record>");
 }
@@ -50,20 +52,17 @@ pub(super) fn record(record: &Record<'_>, out: &mut Vec<u8>) {
 ///
 /// JSON has escaped control characters by a backslash; U+FFFE and U+FFFF start with the byte 0xEF.
 #[inline]
-fn text(piece: Piece<'_>, content: &[u8], out: &mut Vec<u8>) {
-    let plain = !content
-        .iter()
-        .any(|b| matches!(b, b'\\' | b'<' | b'>' | b'&' | 0xEF));
-    if plain {
-        out.extend_from_slice(content);
-    } else {
+fn text(piece: Piece<'_>, content: Piece<'_>, out: &mut Vec<u8>) {
+    if content.has_any([b'\\', b'<', b'>', b'&', 0xEF]) {
         escaped(piece, out);
+    } else {
+        content.append_to(out);
     }
 }
 
 #[cold]
 fn escaped(piece: Piece<'_>, out: &mut Vec<u8>) {
-    let text: String = unquoted(piece)
+    let text: String = unquoted(piece.bytes())
         .unwrap_or_default()
         .chars()
         .map(allowed)
