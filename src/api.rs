@@ -2,8 +2,8 @@
 //!
 //! A handler is thin: it parses, reads what the status depends on, and says what the answer is.
 
-use spin_sdk::http::{HeaderValue, Method, Request};
-use spin_sdk::wasip3::http::types::{ErrorCode, Response};
+use spin_sdk::http::Method;
+use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
 
 use crate::body::{Answer, Body};
 use crate::format::{Encoder, Format};
@@ -39,9 +39,9 @@ fn ending(path: &str) -> Option<Format> {
 
 /// The `Accept` of a request; several are one list (RFC 9110, section 5.3).
 fn accept(request: &Request) -> Option<String> {
-    let lists: Vec<_> = request.headers().get_all("accept").iter().collect();
-    let text = |list: &HeaderValue| list.to_str().map(str::to_owned).unwrap_or_default();
-    (!lists.is_empty()).then(|| lists.into_iter().map(text).collect::<Vec<_>>().join(","))
+    let lists = request.get_headers().get("accept");
+    let text = |list: &Vec<u8>| String::from_utf8_lossy(list).into_owned();
+    (!lists.is_empty()).then(|| lists.iter().map(text).collect::<Vec<_>>().join(","))
 }
 
 /// Answers a request.
@@ -50,21 +50,18 @@ fn accept(request: &Request) -> Option<String> {
 /// Only what the host says of the response itself; every other failure is an answer.
 pub async fn answer(request: &Request) -> Result<Response, ErrorCode> {
     let settings = Settings::current().await;
-    let uri = request.uri();
-    let (path, query) = (uri.path(), uri.query().unwrap_or(""));
-    let line = RequestLine::new(
-        request.method().as_str(),
-        path,
-        query,
-        settings.log_requests,
-    );
+    let method =
+        Method::try_from(request.get_method()).map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
+    let target = request.get_path_with_query().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let line = RequestLine::new(method.as_str(), path, query, settings.log_requests);
     let accept = accept(request);
     let fallback = Fallback {
         ending: ending(path),
         accept: accept.as_deref(),
     };
     let answer = match route(path) {
-        Route::Flows => stream_flows(request.method(), query, fallback).await,
+        Route::Flows => stream_flows(&method, query, fallback).await,
         Route::NotFound => Err(Problem::not_found(path)),
     };
     let answer = answer.unwrap_or_else(|problem| {
@@ -73,7 +70,7 @@ pub async fn answer(request: &Request) -> Result<Response, ErrorCode> {
         }
         failed(&problem, fallback.asks_for_xml(query))
     });
-    answer.send(request.method() == Method::HEAD, line).await
+    answer.send(method == Method::HEAD, line).await
 }
 
 /// `GET /api/v1/stream/flows`: the flows of a window.

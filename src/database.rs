@@ -1,8 +1,8 @@
 //! Connections to the database, and what its errors mean. The one module that touches Spin's SQLite.
 //!
-//! Every statement here returns one row at most. A running statement holds its connection's mutex in the
-//! host until its rows are drained; a second one on that connection would hang the component. So a
-//! connection is lent to one statement at a time and comes back only when the statement has ended well.
+//! A running statement holds its connection's mutex in the host until its rows are drained; a second one on
+//! that connection would hang the component. So a connection is lent to one statement at a time and comes
+//! back only when the statement has ended well.
 
 use std::cell::Cell;
 
@@ -41,63 +41,63 @@ fn keep(connection: Connection) {
     POOL.set(pool);
 }
 
-/// Runs a statement and returns its first row, or `None` when it has no row.
+/// Runs a statement that has one row at most, and returns it.
 ///
 /// # Errors
 /// A [`Problem`] made from what the host says of the statement.
-pub async fn first_row(
+pub async fn row(statement: &str, parameters: Vec<Value>) -> Result<Option<RowResult>, Problem> {
+    let connection = take().await.map_err(|error| problem_from(&error))?;
+    // An error drops the connection here: only one that is known to be idle is used again.
+    let row = one_row(&connection, statement, parameters).await;
+    let row = row.map_err(|error| problem_from(&error))?;
+    keep(connection);
+    Ok(row)
+}
+
+/// The statement's end is waited for first: the host hands the row over by then, so that reading it does
+/// not wait a second time, and has let go of the connection, so that the end of the rows need not be read.
+async fn one_row(
+    connection: &Connection,
     statement: &str,
     parameters: Vec<Value>,
-) -> Result<Option<RowResult>, Problem> {
-    let connection = take().await.map_err(|error| problem_from(&error))?;
-    Ok(rows(connection, statement, parameters)
+) -> Result<Option<RowResult>, Error> {
+    let (_, mut rows, end) = connection
+        .execute(statement, parameters)
         .await?
-        .into_iter()
-        .next())
+        .into_inner();
+    end.await?;
+    Ok(rows.next().await)
 }
 
 /// The steps of a statement's query plan; each parameter is null.
 ///
-/// On a connection of its own: EXPLAIN runs no transaction, so a connection that is kept would plan with
-/// the indexes that it saw last, and go on missing one that has been made since.
+/// On a new connection: EXPLAIN runs no transaction, so a connection that was kept would plan with the
+/// indexes that it saw last, and go on missing one that has been made since.
 ///
 /// # Errors
-/// As [`first_row`].
+/// As [`row`].
 pub async fn plan(statement: &str, parameters: usize) -> Result<Vec<String>, Problem> {
     let connection = Connection::open(LABEL)
         .await
         .map_err(|error| problem_from(&error))?;
-    let explain = format!("EXPLAIN QUERY PLAN {statement}");
-    let steps = rows(connection, &explain, vec![Value::Null; parameters]).await?;
+    let steps = explain(&connection, statement, vec![Value::Null; parameters]).await;
+    let steps = steps.map_err(|error| problem_from(&error))?;
+    keep(connection);
     let details = steps.iter().filter_map(|step| step.get::<&str>(3));
     Ok(details.map(str::to_owned).collect())
 }
 
-/// All rows of a statement. The connection is kept if the statement ends well: an error drops it here, so
-/// that only one known to be idle is used again.
-async fn rows(
-    connection: Connection,
-    statement: &str,
-    parameters: Vec<Value>,
-) -> Result<Vec<RowResult>, Problem> {
-    let rows = collect(&connection, statement, parameters).await;
-    let rows = rows.map_err(|error| problem_from(&error))?;
-    keep(connection);
-    Ok(rows)
-}
-
-async fn collect(
+async fn explain(
     connection: &Connection,
     statement: &str,
     parameters: Vec<Value>,
 ) -> Result<Vec<RowResult>, Error> {
-    let mut result = connection.execute(statement, parameters).await?;
-    let mut rows = Vec::new();
-    while let Some(row) = result.next().await {
-        rows.push(row);
-    }
-    result.result().await?;
-    Ok(rows)
+    let explain = format!("EXPLAIN QUERY PLAN {statement}");
+    connection
+        .execute(explain, parameters)
+        .await?
+        .collect()
+        .await
 }
 
 /// What a host's error means to the client.

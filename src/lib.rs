@@ -49,15 +49,26 @@ pub mod problem;
 pub mod query;
 pub mod settings;
 
-use spin_sdk::http::Request;
-use spin_sdk::wasip3::http::types::{ErrorCode, Response};
+use spin_sdk::wasip3::exports::http::handler::Guest;
+use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
 
-/// The component's entry: one request in, one response out.
+/// The component: one request in, one response out.
 ///
-/// # Errors
-/// What the host says of the response; it answers 500 then.
+/// It takes the host's own request and asks it for what it needs. `#[spin_sdk::http_service]` would first
+/// turn every header into a value of the `http` crate, a dozen of the host's own among them.
+#[derive(Debug)]
+pub struct FlowWindow;
+
+impl Guest for FlowWindow {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        api::answer(&request).await
+    }
+}
+
 // The exported name has characters that a native linker refuses, and natively there is no host to call it.
-#[cfg_attr(target_family = "wasm", spin_sdk::http_service)]
-pub async fn handle(request: Request) -> Result<Response, ErrorCode> {
-    api::answer(&request).await
+#[cfg(target_family = "wasm")]
+mod export {
+    use super::FlowWindow;
+
+    spin_sdk::wasip3::http::service::export!(FlowWindow);
 }

@@ -123,7 +123,7 @@ impl Pages {
 
     async fn read(&self, asked: i64) -> Result<Packed, Problem> {
         let (statement, parameters) = self.statement(asked);
-        let row = database::first_row(&statement, parameters).await?;
+        let row = database::row(&statement, parameters).await?;
         let mut values = row.map(|row| row.values).unwrap_or_default().into_iter();
         match (values.next(), values.next(), values.next()) {
             (Some(Value::Integer(count)), Some(Value::Blob(bytes)), newest) => {
@@ -315,7 +315,7 @@ async fn check_types() -> Result<(), Problem> {
         };
         format!("{}, {}", end("ASC"), end("DESC"))
     });
-    let row = database::first_row(&format!("SELECT {}", ends.join(", ")), Vec::new()).await?;
+    let row = database::row(&format!("SELECT {}", ends.join(", ")), Vec::new()).await?;
     let types = row.map(|row| row.values).unwrap_or_default();
     for (value, column) in types.iter().zip(["time", "time", "id", "id"]) {
         match value {
