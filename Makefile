@@ -14,13 +14,14 @@ SPIN := $(shell spin --version 2>/dev/null | grep -Eq '^spin (4\.[1-9]|[5-9]|[1-
 # Built together, since what one shares with the other would else be built twice with other features.
 NATIVE := $(if $(SPIN),-p flows,-p flows -p standin)
 
-.PHONY: help up test lint load component native target
+.PHONY: help up test lint load bench component native target
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make up                serve flows on http://$(LISTEN)'
 	@echo 'make load FILES="…"    load files in the format of flows.txt.gz; prepare the database without FILES'
 	@echo 'make test              run every test'
+	@echo 'make bench             measure the component beside a native server; BENCH="--help" tells what else'
 	@echo 'make lint              formatting, clippy and rustdoc, warnings denied'
 
 up: component native $(DATABASE)
@@ -40,6 +41,10 @@ load: native
 test: component
 	$(CARGO) build --quiet --target $(WASM) --release -p probe
 	$(CARGO) test --workspace --exclude probe
+
+# BENCH takes more arguments, such as --rows 5000000, --scale or --slow-clients.
+bench: component native
+	target/debug/flows bench --chart tools/bench.svg $(BENCH)
 
 lint: target
 	$(CARGO) fmt --all --check

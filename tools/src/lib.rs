@@ -3,7 +3,11 @@
 //! - [`lanl`]: one line of LANL's `flows.txt`, parsed or refused
 //! - [`load`]: files of such lines into the database of the service, exactly once
 //! - [`generate`]: lines with the published shape, for tests and measurements
+//! - [`mod@bench`]: the component measured side by side with others
+//! - [`peer`]: one of these: the same windows from a native server
 
+pub mod bench;
 pub mod generate;
 pub mod lanl;
 pub mod load;
+pub mod peer;
