@@ -1,47 +1,84 @@
 //! Every route, on one page.
 //!
-//! A handler is thin: it parses, reads what the status depends on, and says what the answer is.
+//! A handler is thin: it parses, reads what the status depends on, and says what the answer is. Its name is
+//! the `operationId` in the OpenAPI document.
 
 use spin_sdk::http::Method;
 use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
 
+use crate::access;
 use crate::body::{Answer, Body};
+use crate::coding::{Coder, Coding};
+use crate::database;
+use crate::fitness;
 use crate::format::{Encoder, Format};
 use crate::log::RequestLine;
-use crate::page::Pages;
+use crate::negotiate;
+use crate::openapi;
+use crate::page::{Pages, Start, State, watermark};
 use crate::problem::Problem;
-use crate::query::{Fallback, Query};
+use crate::query::{self, Fallback, Query};
 use crate::settings::Settings;
+use crate::validator::{self, Representation};
 
 /// Where flows are.
-const FLOWS: &str = "/api/v1/stream/flows";
+pub const FLOWS: &str = "/api/v1/stream/flows";
+/// The ends of the table.
+pub const EXTENT: &str = "/api/v1/extent";
+/// The schema for loading into BigQuery.
+pub const BIGQUERY_SCHEMA: &str = "/api/v1/schema/bigquery";
+/// The OpenAPI document.
+pub const OPENAPI: &str = "/api/v1/openapi.json";
+/// Whether flows can be served.
+pub const HEALTH: &str = "/api/v1/health";
 
 /// What a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
-    /// [`stream_flows`].
-    Flows,
+    StreamFlows,
+    GetExtent,
+    GetBigquerySchema,
+    GetOpenapi,
+    GetHealth,
     NotFound,
 }
 
 fn route(path: &str) -> Route {
-    match path.strip_prefix(FLOWS) {
-        Some("") => Route::Flows,
-        Some(rest) if rest.strip_prefix('.').and_then(Format::from_name).is_some() => Route::Flows,
-        _ => Route::NotFound,
+    match path {
+        EXTENT => Route::GetExtent,
+        BIGQUERY_SCHEMA => Route::GetBigquerySchema,
+        OPENAPI => Route::GetOpenapi,
+        HEALTH => Route::GetHealth,
+        _ => match path.strip_prefix(FLOWS) {
+            Some("") => Route::StreamFlows,
+            Some(rest) if rest.strip_prefix('.').and_then(Format::from_name).is_some() => {
+                Route::StreamFlows
+            }
+            _ => Route::NotFound,
+        },
     }
 }
 
-/// The format that a path ends in.
-fn ending(path: &str) -> Option<Format> {
-    let (_, name) = path.rsplit_once('.')?;
-    Format::from_name(name)
+/// What a handler knows of its request.
+struct Asked<'a> {
+    request: &'a Request,
+    path: &'a str,
+    query: &'a str,
+    fallback: Fallback<'a>,
+    settings: &'a Settings,
 }
 
-/// The `Accept` of a request; several are one list (RFC 9110, section 5.3).
-fn accept(request: &Request) -> Option<String> {
-    let lists = request.get_headers().get("accept");
-    let text = |list: &Vec<u8>| String::from_utf8_lossy(list).into_owned();
-    (!lists.is_empty()).then(|| lists.iter().map(text).collect::<Vec<_>>().join(","))
+impl Asked<'_> {
+    /// The values of a header as one list (RFC 9110, section 5.3); `None` without one.
+    fn header(&self, name: &str) -> Option<String> {
+        header(self.request, name)
+    }
+}
+
+fn header(request: &Request, name: &str) -> Option<String> {
+    let values = request.get_headers().get(name);
+    let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
+    (!values.is_empty()).then(|| values.iter().map(text).collect::<Vec<_>>().join(", "))
 }
 
 /// Answers a request.
@@ -49,45 +86,114 @@ fn accept(request: &Request) -> Option<String> {
 /// # Errors
 /// Only what the host says of the response itself; every other failure is an answer.
 pub async fn answer(request: &Request) -> Result<Response, ErrorCode> {
-    let settings = Settings::current().await;
     let method =
         Method::try_from(request.get_method()).map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
     let target = request.get_path_with_query().unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let line = RequestLine::new(method.as_str(), path, query, settings.log_requests);
-    let accept = accept(request);
+    let accept = header(request, "accept");
+    let ending = path
+        .rsplit_once('.')
+        .and_then(|(_, name)| Format::from_name(name));
     let fallback = Fallback {
-        ending: ending(path),
+        ending,
         accept: accept.as_deref(),
     };
-    let answer = match route(path) {
-        Route::Flows => stream_flows(&method, query, fallback).await,
-        Route::NotFound => Err(Problem::not_found(path)),
+    let settings = Settings::current().await;
+    let logged = settings
+        .as_ref()
+        .is_ok_and(|settings| settings.log_requests);
+    let line = RequestLine::new(method.as_str(), path, query, logged);
+    let (answer, cors) = match settings {
+        Ok(settings) => {
+            let settings = &*settings;
+            let asked = Asked {
+                request,
+                path,
+                query,
+                fallback,
+                settings,
+            };
+            (
+                dispatch(&method, asked).await,
+                access::cors_headers(settings),
+            )
+        }
+        Err(problem) => (Err(problem), Vec::new()),
     };
-    let answer = answer.unwrap_or_else(|problem| {
+    let mut answer = answer.unwrap_or_else(|problem| {
         if problem.status() >= 500 {
             line.failed(&problem);
         }
         failed(&problem, fallback.asks_for_xml(query))
     });
+    answer.headers.extend(cors);
     answer.send(method == Method::HEAD, line).await
+}
+
+async fn dispatch(method: &Method, asked: Asked<'_>) -> Result<Answer, Problem> {
+    let route = route(asked.path);
+    if *method == Method::OPTIONS && asked.settings.cors_origin.is_some() {
+        return Ok(preflight());
+    }
+    if route != Route::GetHealth {
+        access::check(asked.settings, asked.header("authorization").as_deref())?;
+    }
+    if route != Route::NotFound && !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Problem::method_not_allowed(method.as_str()));
+    }
+    match route {
+        Route::StreamFlows => stream_flows(asked).await,
+        Route::GetExtent => get_extent().await,
+        Route::GetBigquerySchema => Ok(Answer::json(openapi::BIGQUERY_SCHEMA)),
+        Route::GetOpenapi => Ok(Answer::json(openapi::DOCUMENT)),
+        Route::GetHealth => get_health().await,
+        Route::NotFound => Err(Problem::not_found(asked.path)),
+    }
 }
 
 /// `GET /api/v1/stream/flows`: the flows of a window.
 ///
 /// The first page is read before the status is chosen, so what fails there has a status of its own.
-async fn stream_flows(
-    method: &Method,
-    query: &str,
-    fallback: Fallback<'_>,
-) -> Result<Answer, Problem> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(Problem::method_not_allowed(method.as_str()));
+async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
+    let query = Query::parse(asked.query, asked.fallback)?;
+    let gzip = asked.settings.compression
+        && asked
+            .header("accept-encoding")
+            .is_some_and(|list| negotiate::wants_gzip(&list));
+    let coding = if gzip { Coding::Gzip } else { Coding::Identity };
+    let representation = Representation::new(&query, coding);
+    if let Some(known) = asked.header("if-none-match") {
+        fitness::check().await?;
+        let state = State::read().await?;
+        let etag = representation.etag(state);
+        if validator::names(&known, &etag) {
+            let newest = query.cursor.map(|cursor| cursor.newest).or(state.newest);
+            let headers = flow_headers(etag, watermark(&query.question, newest));
+            return Ok(Answer {
+                status: 304,
+                headers,
+                body: Body::Nothing,
+            });
+        }
     }
-    let query = Query::parse(query, fallback)?;
-    let (first, rest) = Pages::start(&query).await?;
-    let headers = vec![("content-type", query.format.content_type().to_owned())];
-    let body = Body::new(first, rest, Encoder::new(query.format))?;
+    let (format, digest) = (query.format, query.question.digest());
+    let Start {
+        first,
+        rest,
+        state,
+        watermark,
+        cut,
+    } = Pages::start(query).await?;
+    let mut headers = flow_headers(representation.etag(state), watermark);
+    headers.push(("content-type", format.content_type().to_owned()));
+    if coding == Coding::Gzip {
+        headers.push(("content-encoding", "gzip".to_owned()));
+    }
+    if let Some(cursor) = cut {
+        let next = query::with_cursor(asked.query, &cursor.encode(digest));
+        headers.push(("link", format!("<{}?{next}>; rel=\"next\"", asked.path)));
+    }
+    let body = Body::new(first, rest, Encoder::new(format), Coder::new(coding))?;
     Ok(Answer {
         status: 200,
         headers,
@@ -95,15 +201,60 @@ async fn stream_flows(
     })
 }
 
+/// The headers that a 304 has as well.
+fn flow_headers(etag: String, watermark: i64) -> Vec<(&'static str, String)> {
+    vec![
+        ("etag", etag),
+        ("vary", "Accept, Accept-Encoding".to_owned()),
+        ("cache-control", "no-cache".to_owned()),
+        ("flow-watermark", watermark.to_string()),
+    ]
+}
+
+/// `GET /api/v1/extent`: the ends of the table, null where it is empty.
+async fn get_extent() -> Result<Answer, Problem> {
+    fitness::check().await?;
+    let extent = database::extent().await?;
+    Ok(Answer::json(
+        serde_json::to_string(&extent).unwrap_or_default(),
+    ))
+}
+
+/// `GET /api/v1/health`: 200 when flows can be served, else the problem, always as JSON.
+async fn get_health() -> Result<Answer, Problem> {
+    let problem = match fitness::check().await {
+        Ok(()) => State::read().await.err(),
+        Err(problem) => Some(problem),
+    };
+    let Some(problem) = problem else {
+        return Ok(Answer::json(r#"{"status":"ok"}"#));
+    };
+    let detail = serde_json::to_string(problem.detail()).unwrap_or_default();
+    let unfit = format!(r#"{{"status":"unavailable","detail":{detail}}}"#);
+    Ok(Answer {
+        status: 503,
+        ..Answer::json(unfit)
+    })
+}
+
+/// What a browser asks before it lets a page of another origin ask.
+fn preflight() -> Answer {
+    let headers = access::PREFLIGHT_HEADERS.map(|(name, value)| (name, value.to_owned()));
+    Answer {
+        status: 204,
+        headers: headers.into(),
+        body: Body::Nothing,
+    }
+}
+
 fn failed(problem: &Problem, as_xml: bool) -> Answer {
     let (content_type, bytes) = problem.render(as_xml);
     let mut headers = vec![("content-type", content_type.to_owned())];
-    headers.extend(
-        problem
-            .headers()
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned())),
-    );
+    let more = problem
+        .headers()
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()));
+    headers.extend(more);
     Answer {
         status: problem.status(),
         headers,

@@ -12,6 +12,7 @@ use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Response};
 use spin_sdk::wasip3::http_compat::BodyWriter;
 use spin_sdk::wasip3::{spawn, wit_bindgen};
 
+use crate::coding::{Coder, Then};
 use crate::format::Encoder;
 use crate::log::RequestLine;
 use crate::page::{Page, Pages};
@@ -33,6 +34,8 @@ pub struct Answer {
 
 /// The body of an answer.
 pub enum Body {
+    /// None, for a status that has none.
+    Nothing,
     /// All of it, sent with its length.
     Whole {
         /// The bytes.
@@ -47,7 +50,7 @@ pub enum Body {
         /// The pages behind it.
         rest: Pages,
         /// What writes them.
-        encoder: Encoder,
+        writer: Box<PageWriter>,
     },
 }
 
@@ -55,26 +58,58 @@ impl Body {
     /// The body for `first` and the pages behind it: whole if nothing is behind it.
     ///
     /// # Errors
-    /// A 500 when a record of a first page that is all of the answer cannot be written.
-    pub fn new(first: Page, rest: Pages, mut encoder: Encoder) -> Result<Self, Problem> {
+    /// A 500 when a flow of a first page that is all of the answer cannot be written.
+    pub fn new(first: Page, rest: Pages, encoder: Encoder, coder: Coder) -> Result<Self, Problem> {
+        let mut writer = PageWriter { encoder, coder };
         if !first.last {
             return Ok(Self::Streamed {
                 first,
                 rest,
-                encoder,
+                writer: Box::new(writer),
             });
         }
-        let mut bytes = chunk_for(&first);
-        encode(&mut encoder, &first, &mut bytes)?;
-        encoder.finish(&mut bytes);
+        let bytes = writer.chunk(&first, Then::End)?;
         Ok(Self::Whole {
             bytes,
-            flows: encoder.records(),
+            flows: writer.encoder.records(),
         })
     }
 }
 
+/// Makes chunks of pages: encoded, then coded.
+pub struct PageWriter {
+    encoder: Encoder,
+    coder: Coder,
+}
+
+impl PageWriter {
+    fn chunk(&mut self, page: &Page, then: Then) -> Result<Vec<u8>, Problem> {
+        let mut encoded = Vec::with_capacity(page.packed.len().saturating_mul(GROWTH));
+        let write = || {
+            self.encoder.page(&page.packed, &mut encoded)?;
+            if page.last {
+                self.encoder.finish(&mut encoded);
+            }
+            self.coder.chunk(encoded, then)
+        };
+        write().map_err(|error| Problem::internal(format!("{error:#}")))
+    }
+}
+
 impl Answer {
+    /// A 200 with a JSON document.
+    pub fn json(document: impl Into<Vec<u8>>) -> Self {
+        let headers = vec![("content-type", "application/json".to_owned())];
+        Self {
+            status: 200,
+            headers,
+            body: Body::Whole {
+                bytes: document.into(),
+                flows: 0,
+            },
+        }
+    }
+
     /// Hands the answer to the host; its body goes on being written after this returns.
     ///
     /// With `head_only`, the answer to HEAD, the headers are the same and nothing follows them.
@@ -98,10 +133,11 @@ impl Answer {
         _ = response.set_status_code(self.status);
         let status = self.status;
         match self.body {
-            _ if head_only => {
+            _ if head_only || matches!(self.body, Body::Nothing) => {
                 line.write(status, 0, 0);
                 spawn(end(writer));
             }
+            Body::Nothing => {}
             Body::Whole { bytes, flows } => {
                 line.write(status, flows, bytes.len() as u64);
                 spawn(send_whole(writer, bytes));
@@ -109,11 +145,11 @@ impl Answer {
             Body::Streamed {
                 first,
                 rest,
-                encoder,
+                writer: page_writer,
             } => {
-                let (to_encoder, pages) = channel(0);
-                spawn(read_ahead(rest, to_encoder));
-                spawn(send_pages(writer, first, pages, encoder, line));
+                let (to_writer, pages) = channel(1);
+                spawn(read_ahead(rest, to_writer));
+                spawn(send_pages(writer, first, pages, page_writer, line));
             }
         }
         // Let the body's task run before the head is handed over, so that both leave together.
@@ -135,10 +171,10 @@ async fn send_whole(mut writer: BodyWriter, bytes: Vec<u8>) {
 }
 
 /// Reads pages until there are none, one fails, or nobody takes them any more.
-async fn read_ahead(mut pages: Pages, mut to_encoder: Sender<Result<Page, Problem>>) {
+async fn read_ahead(mut pages: Pages, mut to_writer: Sender<Result<Page, Problem>>) {
     while let Some(page) = pages.next().await.transpose() {
         let failed = page.is_err();
-        if to_encoder.send(page).await.is_err() || failed {
+        if to_writer.send(page).await.is_err() || failed {
             return;
         }
     }
@@ -148,18 +184,19 @@ async fn send_pages(
     mut writer: BodyWriter,
     first: Page,
     pages: Receiver<Result<Page, Problem>>,
-    mut encoder: Encoder,
+    mut page_writer: Box<PageWriter>,
     line: RequestLine,
 ) {
     let mut bytes = 0;
-    let sent = write_pages(&mut writer, first, pages, &mut encoder, &mut bytes).await;
+    let sent = write_pages(&mut writer, first, pages, &mut page_writer, &mut bytes).await;
+    let flows = page_writer.encoder.records();
     match sent {
         Ok(Reached::End) => {
-            line.write(200, encoder.records(), bytes);
+            line.write(200, flows, bytes);
             end(writer).await;
         }
         // A client that goes away is normal.
-        Ok(Reached::Nobody) => line.write(499, encoder.records(), bytes),
+        Ok(Reached::Nobody) => line.write(499, flows, bytes),
         Err(problem) => {
             line.failed(&problem);
             let error = ErrorCode::InternalError(Some("the answer is not complete".into()));
@@ -180,38 +217,28 @@ async fn write_pages(
     writer: &mut BodyWriter,
     first: Page,
     mut pages: Receiver<Result<Page, Problem>>,
-    encoder: &mut Encoder,
+    page_writer: &mut PageWriter,
     bytes: &mut u64,
 ) -> Result<Reached, Problem> {
+    // The first flows are to be seen at once, also through an encoder that would rather collect.
+    let mut then = Then::Flush;
     let mut next = Some(Ok(first));
     while let Some(page) = next {
         let page = page?;
-        let mut chunk = chunk_for(&page);
-        encode(encoder, &page, &mut chunk)?;
-        if page.last {
-            encoder.finish(&mut chunk);
-        }
+        let chunk = page_writer.chunk(&page, if page.last { Then::End } else { then })?;
         let length = chunk.len() as u64;
-        if !writer.stream_writer.write_all(chunk).await.is_empty() {
+        if !chunk.is_empty() && !writer.stream_writer.write_all(chunk).await.is_empty() {
             return Ok(Reached::Nobody);
         }
         *bytes = bytes.saturating_add(length);
         if page.last {
             return Ok(Reached::End);
         }
+        then = Then::More;
         next = pages.next().await;
     }
     // The reader ends behind a last page or a failed one and nowhere else.
     Err(Problem::internal(
         "the pages of an answer ended before its last one",
     ))
-}
-
-fn chunk_for(page: &Page) -> Vec<u8> {
-    Vec::with_capacity(page.packed.len().saturating_mul(GROWTH))
-}
-
-fn encode(encoder: &mut Encoder, page: &Page, out: &mut Vec<u8>) -> Result<(), Problem> {
-    let encoded = encoder.page(&page.packed, out);
-    encoded.map_err(|error| Problem::internal(format!("{error:#}")))
 }

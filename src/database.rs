@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 
+use serde::Serialize;
 use spin_sdk::sqlite::{Connection, Error, RowResult, Value};
 
 use crate::problem::Problem;
@@ -69,18 +70,49 @@ async fn one_row(
     Ok(rows.next().await)
 }
 
-/// The steps of a statement's query plan; each parameter is null.
+/// The ends of the table; `None` where it is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Extent {
+    /// The least time, in seconds.
+    pub first_time: Option<i64>,
+    /// The largest time, in seconds.
+    pub last_time: Option<i64>,
+    /// The least id.
+    pub first_id: Option<i64>,
+    /// The largest id.
+    pub last_id: Option<i64>,
+}
+
+/// Looks the ends of the table up.
+///
+/// # Errors
+/// As [`row`].
+pub async fn extent() -> Result<Extent, Problem> {
+    // One look-up in an index each; min and max of one column in one SELECT would walk the table.
+    let statement = "SELECT (SELECT min(time) FROM flows), (SELECT max(time) FROM flows), \
+                     (SELECT min(id) FROM flows), (SELECT max(id) FROM flows)";
+    let row = row(statement, Vec::new()).await?;
+    let value = |index| row.as_ref().and_then(|row| row.get::<i64>(index));
+    Ok(Extent {
+        first_time: value(0),
+        last_time: value(1),
+        first_id: value(2),
+        last_id: value(3),
+    })
+}
+
+/// The steps of a statement's query plan.
 ///
 /// On a new connection: EXPLAIN runs no transaction, so a connection that was kept would plan with the
 /// indexes that it saw last, and go on missing one that has been made since.
 ///
 /// # Errors
 /// As [`row`].
-pub async fn plan(statement: &str, parameters: usize) -> Result<Vec<String>, Problem> {
+pub async fn plan(statement: &str, parameters: Vec<Value>) -> Result<Vec<String>, Problem> {
     let connection = Connection::open(LABEL)
         .await
         .map_err(|error| problem_from(&error))?;
-    let steps = explain(&connection, statement, vec![Value::Null; parameters]).await;
+    let steps = explain(&connection, statement, parameters).await;
     let steps = steps.map_err(|error| problem_from(&error))?;
     keep(connection);
     let details = steps.iter().filter_map(|step| step.get::<&str>(3));

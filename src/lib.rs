@@ -4,12 +4,19 @@
 //!
 //! - [`api`]: every route, on one page
 //! - [`query`]: the query string becomes a [`query::Query`] or a 400
-//! - [`negotiate`]: what `Accept` asks for
+//! - [`cursor`]: where a limited answer stopped, for the client to carry
+//! - [`negotiate`]: what `Accept` and `Accept-Encoding` ask for
+//! - [`access`]: the access token, and pages of other origins
 //! - [`flow`]: the record: its fields, their order and units
-//! - [`page`]: one page of a window: SQL, position, the answer's frozen end
-//! - [`packed`]: the records of a page, taken out of the text that SQLite packed them into
+//! - [`page`]: the unit of work: pages, the answer's frozen end, where a limit cuts
+//! - [`statement`]: the SQL of a page
+//! - [`packed`]: the flows of a page, taken out of the text that SQLite packed them into
 //! - [`mod@format`]: one file for each output format
+//! - [`coding`]: content codings: bodies as they are, or by gzip
 //! - [`body`]: pages become a response body, whole or streamed, with read-ahead
+//! - [`validator`]: entity tags and conditional requests
+//! - [`openapi`]: the OpenAPI document and the BigQuery schema, from the code's own lists
+//! - [`fitness`]: whether the database can be served from
 //! - [`database`]: connections, and what their errors mean; the one module that touches Spin's SQLite
 //! - [`problem`]: errors as RFC 9457 problems
 //! - [`settings`]: the Spin variables an operator may set
@@ -36,18 +43,25 @@
     )
 )]
 
+pub mod access;
 pub mod api;
 pub mod body;
+pub mod coding;
+pub mod cursor;
 pub mod database;
+pub mod fitness;
 pub mod flow;
 pub mod format;
 pub mod log;
 pub mod negotiate;
+pub mod openapi;
 pub mod packed;
 pub mod page;
 pub mod problem;
 pub mod query;
 pub mod settings;
+pub mod statement;
+pub mod validator;
 
 use spin_sdk::wasip3::exports::http::handler::Guest;
 use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};

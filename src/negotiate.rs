@@ -59,6 +59,21 @@ fn weight(accept: &str, media_type: &str) -> u16 {
         .map_or(0, |(_, weight)| weight)
 }
 
+/// Whether `accept_encoding` wants gzip at least as much as no coding (RFC 9110, section 12.5.3).
+pub fn wants_gzip(accept_encoding: &str) -> bool {
+    let weight = |name: &str| {
+        let named = members(accept_encoding).find(|(member, _)| member.eq_ignore_ascii_case(name));
+        named.map(|(_, weight)| weight)
+    };
+    let any = weight("*");
+    let gzip = weight("gzip").or(weight("x-gzip")).or(any).unwrap_or(0);
+    // Without a word on it no coding is acceptable, and less wanted than what is named.
+    let identity = weight("identity")
+        .or(any.filter(|weight| *weight == 0))
+        .unwrap_or(1);
+    gzip > 0 && gzip >= identity
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +114,37 @@ mod tests {
             "*",
         ] {
             assert_eq!(super::format(accept), None, "{accept}");
+        }
+    }
+
+    #[test]
+    fn gzip_is_sent_where_it_is_wanted_no_less_than_nothing() {
+        for wanted in [
+            "gzip",
+            "GZIP",
+            "x-gzip",
+            "*",
+            "gzip;q=0.5",
+            "br, gzip;q=0.001",
+            "gzip, identity",
+            "gzip;q=0.5, identity;q=0.5",
+            "identity;q=0, *",
+            "deflate, gzip;q=1.0, *;q=0.5",
+        ] {
+            assert!(wants_gzip(wanted), "{wanted}");
+        }
+        for unwanted in [
+            "",
+            "identity",
+            "br",
+            "gzip;q=0",
+            "*;q=0",
+            "gzip;q=0.4, identity;q=0.5",
+            "gzip;q=x",
+            "gzip;q=0, *",
+            "identity, gzip;q=0.0",
+        ] {
+            assert!(!wants_gzip(unwanted), "{unwanted}");
         }
     }
 }

@@ -302,25 +302,42 @@ pub struct Position {
 
 /// The position of the last record of `packed`, without walking the others.
 ///
-/// Read from the end: a string's opening quote is the nearest one to the left of its closing quote that
-/// an even number of backslashes precedes, since every quote inside it is escaped. `None` when `packed`
-/// is empty or its last record has no integer `id` and `time`; walking the page then tells why.
+/// `None` when `packed` is empty or its last record has no integer `id` and `time`; walking the page then
+/// tells why.
 pub fn last_position(packed: &[u8]) -> Option<Position> {
+    position_of(packed.get(last_record(packed)?..)?)
+}
+
+/// The position of the first record of `packed`; `None` as for [`last_position`].
+pub fn first_position(packed: &[u8]) -> Option<Position> {
+    position_of(packed.strip_prefix(b"[")?)
+}
+
+/// The position of the record that `text` starts with, its bracket included.
+pub fn position_of(text: &[u8]) -> Option<Position> {
+    position(text.strip_prefix(b"[")?)
+}
+
+/// `packed` without its last record; `None` when it has none.
+pub fn without_last(packed: &[u8]) -> Option<Vec<u8>> {
+    let before = packed.get(..last_record(packed)?)?;
+    Some([before.strip_suffix(b",").unwrap_or(before), b"]"].concat())
+}
+
+/// Where the last record of `packed` starts.
+///
+/// Read from the end: a string's opening quote is the nearest one to the left of its closing quote that
+/// an even number of backslashes precedes, since every quote inside it is escaped.
+fn last_record(packed: &[u8]) -> Option<usize> {
     let mut before = packed.strip_suffix(b"]]")?;
     loop {
         let (last, head) = before.split_last()?;
         match last {
             b'"' => before = before_string(head)?,
-            b'[' => break,
+            b'[' => return Some(head.len()),
             _ => before = head,
         }
     }
-    position(packed.get(before.len()..)?)
-}
-
-/// The position of the first record of `packed`; `None` as for [`last_position`].
-pub fn first_position(packed: &[u8]) -> Option<Position> {
-    position(packed.strip_prefix(b"[[")?)
 }
 
 /// The position of the record whose pieces `pieces` starts with.
@@ -406,6 +423,9 @@ mod tests {
             Some(Position { time: 9, id: 2 })
         );
         let first = packed.split_once(",[2,9").unwrap().0.to_owned() + "]";
+        assert_eq!(without_last(packed.as_bytes()).unwrap(), first.as_bytes());
+        assert_eq!(without_last(first.as_bytes()).unwrap(), b"[]");
+        assert_eq!(without_last(b"[]"), None);
         assert_eq!(
             last_position(first.as_bytes()),
             Some(Position { time: 1, id: 1 })

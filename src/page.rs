@@ -1,165 +1,310 @@
-//! One page of a window: the unit of work.
+//! Pages: the unit of work.
 //!
-//! A page is one statement that returns one row: up to so many records, packed by SQLite itself. The
-//! position `(time, id)` of its last record is where the next page starts, so no row is passed over or
-//! sent twice, however many share a second. The first page fixes the largest id then present, and no
-//! later page goes beyond it: an answer is frozen when it starts, although no transaction spans its
-//! pages. What the records look like is [`crate::packed`]'s business.
-
-use std::cell::Cell;
+//! A page is one statement that returns one row: up to so many flows, packed by SQLite itself. The place
+//! of its last flow is where the next page starts, so no flow is passed over or sent twice, however many
+//! share a second. The first page fixes the largest id then present, and no later page goes beyond it: an
+//! answer is frozen when it starts, although no transaction spans its pages. The SQL is
+//! [`crate::statement`]'s business, and what flows look like [`crate::packed`]'s.
 
 use spin_sdk::sqlite::Value;
 
-use crate::database;
+use crate::cursor::Cursor;
 use crate::flow::COLUMNS;
 use crate::packed::{self, Position, Records};
 use crate::problem::Problem;
-use crate::query::Query;
+use crate::query::{Query, Question};
+use crate::statement::{KEYS, Place, Statement, Walk};
+use crate::{database, fitness};
 
-/// Records in a page. A prototype on Spin took 2.5 s with 250, 1.7 with 1,000, 1.3 with 2,000 and 1.5
-/// with 4,000 and with 16,000 for the same million flows.
+/// Flows in a page. A prototype on Spin took 2.5 s with 250, 1.7 with 1,000, 1.3 with 2,000 and 1.5 with
+/// 4,000 and with 16,000 for the same million flows.
 const ROWS: i64 = 2_000;
 
-/// Records in the first page: small, since the client waits for all of it before the first byte.
+/// Flows in the first page: few, since the client waits for all of it before the first byte.
 const FIRST_ROWS: i64 = 500;
 
+/// Rows that a page looks at where not every row matches: about 4 ms of SQLite's time.
+const LOOKED: i64 = 10_000;
+
+/// Keys in a page of keys, which is read to find where a limit cuts.
+const KEY_ROWS: i64 = 20_000;
+
 /// Packed bytes that a page should not exceed by much. LANL's flows pack into 60 bytes each; a table
-/// of long texts gets pages of fewer records.
+/// of long texts gets pages of fewer flows.
 const BYTES: i64 = 512 << 10;
 
-/// Packed bytes at which a page is thrown away and read again with fewer records.
+/// Packed bytes at which a page is thrown away and read again with fewer flows.
 const MAX_BYTES: i64 = 16 * BYTES;
 
 /// A page as it came from the database.
 #[derive(Debug)]
 pub struct Page {
-    /// The records, for [`Records`].
+    /// The flows, for [`Records`].
     pub packed: Vec<u8>,
     /// Whether no page follows.
     pub last: bool,
 }
 
-/// The pages of one answer that are still to be read.
+/// What is known of an answer when its first page has been read.
 #[derive(Debug)]
+pub struct Start {
+    /// The first page.
+    pub first: Page,
+    /// The pages behind it.
+    pub rest: Pages,
+    /// The state of the table.
+    pub state: State,
+    /// The largest id that the answer could include: see [`watermark`].
+    pub watermark: i64,
+    /// Where a limit cuts the answer short, if one does.
+    pub cut: Option<Cursor>,
+}
+
+/// What changes in the table when flows arrive or are edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// The largest id; `None` in an empty table.
+    pub newest: Option<i64>,
+    /// `PRAGMA user_version`.
+    pub version: i64,
+}
+
+impl State {
+    /// Asks for the state alone.
+    ///
+    /// # Errors
+    /// A 503 or 500 when the database cannot be read.
+    pub async fn read() -> Result<Self, Problem> {
+        let statement = "SELECT (SELECT max(id) FROM flows), \
+                         (SELECT user_version FROM pragma_user_version)";
+        let row = database::row(statement, Vec::new()).await?;
+        let mut values = row.map(|row| row.values).unwrap_or_default().into_iter();
+        Ok(Self::from_values(&mut values))
+    }
+
+    fn from_values(values: &mut impl Iterator<Item = Value>) -> Self {
+        let mut integer = || match values.next() {
+            Some(Value::Integer(value)) => Some(value),
+            _ => None,
+        };
+        Self {
+            newest: integer(),
+            version: integer().unwrap_or(0),
+        }
+    }
+}
+
+/// The pages of one answer that are still to be read.
+#[derive(Debug, Clone)]
 pub struct Pages {
-    before: Option<i64>,
-    /// Records still wanted, if there is a limit.
+    question: Question,
+    /// Flows still wanted, if there is a limit.
     wanted: Option<i64>,
     place: Place,
-    /// The largest id when the answer started; `None` before the first page and in an empty table.
+    /// The largest id that the answer may include; `None` before the first page and in an empty table.
     newest: Option<i64>,
-    /// Records to ask for next.
+    columns: &'static str,
+    /// Flows to ask for next, and the most that may be asked for.
     rows: i64,
-    started: bool,
+    most_rows: i64,
     done: bool,
 }
 
-/// Where the next page starts.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    /// Behind this time, in seconds, or at the first record of all.
-    After(Option<i64>),
-    /// Behind this record.
-    Behind(Position),
-    /// Behind this record and no further than its second, which is longer than a page.
-    ///
-    /// SQLite finds `(time, id) > (?, ?)` by `time` alone where `id` is the rowid, and walks the second up
-    /// to the record. That is nothing in a second of a hundred flows, and more than the page itself in
-    /// one of a hundred thousand.
-    Inside(Position),
-}
-
 impl Pages {
-    fn new(query: &Query) -> Self {
-        Self {
-            before: query.before,
-            wanted: query.limit,
-            place: Place::After(query.after),
-            newest: None,
-            rows: FIRST_ROWS,
-            started: false,
-            done: false,
-        }
-    }
-
-    /// Reads the first page of `query`, and gives the pages behind it.
+    /// Reads the first page of an answer and finds where it ends.
     ///
     /// # Errors
-    /// A 503 when the database is not fit to be served from, a 500 when a record cannot be read.
-    pub async fn start(query: &Query) -> Result<(Page, Self), Problem> {
-        check_once().await?;
-        let mut pages = Self::new(query);
-        let first = pages.read_next().await?;
-        Ok((first, pages))
+    /// A 503 when the database is not fit to be served from, a 500 when a flow cannot be read.
+    pub async fn start(query: Query) -> Result<Start, Problem> {
+        fitness::check().await?;
+        let Query {
+            question,
+            limit,
+            cursor,
+            ..
+        } = query;
+        let mut pages = Self {
+            place: cursor.map_or(Place::Start, |cursor| Place::Behind(cursor.position)),
+            newest: cursor.map(|cursor| cursor.newest),
+            wanted: limit,
+            question,
+            columns: COLUMNS,
+            rows: FIRST_ROWS,
+            most_rows: ROWS,
+            done: false,
+        };
+        let (first, state) = pages.read_first().await?;
+        pages.newest = pages.newest.or(state.newest);
+        let watermark = watermark(&pages.question, pages.newest);
+        let (first, cut) = pages.accept_first(first, limit).await?;
+        Ok(Start {
+            first,
+            rest: pages,
+            state,
+            watermark,
+            cut,
+        })
     }
 
     /// Reads the next page; `None` behind the last one.
     ///
     /// # Errors
-    /// A 503 when the database cannot be read, a 500 when a record cannot.
+    /// A 503 when the database cannot be read, a 500 when a flow cannot.
     pub async fn next(&mut self) -> Result<Option<Page>, Problem> {
         if self.done {
-            Ok(None)
-        } else {
-            self.read_next().await.map(Some)
+            return Ok(None);
         }
+        let (page, _) = self.read(self.wanted.unwrap_or(i64::MAX), false).await?;
+        self.accept(page).map(Some)
     }
 
-    async fn read_next(&mut self) -> Result<Page, Problem> {
+    /// The first page asks for a flow more than is wanted, to see whether one is left.
+    async fn read_first(&mut self) -> Result<(Packed, State), Problem> {
+        let wanted = match self.wanted {
+            Some(wanted @ 1..=FIRST_ROWS) => wanted.saturating_add(1),
+            Some(wanted) => wanted,
+            None => i64::MAX,
+        };
+        self.rows = self.rows.max(wanted.min(FIRST_ROWS.saturating_add(1)));
+        self.read(wanted, true).await
+    }
+
+    /// Takes the first page in, and finds where `limit` cuts the answer.
+    async fn accept_first(
+        &mut self,
+        mut first: Packed,
+        limit: Option<i64>,
+    ) -> Result<(Page, Option<Cursor>), Problem> {
+        let limit = limit.unwrap_or(i64::MAX);
+        if first.count > limit {
+            let shorter = packed::without_last(&first.bytes);
+            let more = shorter.ok_or_else(|| unreadable(&first.bytes))?;
+            first = Packed {
+                count: limit,
+                bytes: more,
+                ..first
+            };
+            let last = packed::last_position(&first.bytes);
+            let last = last.ok_or_else(|| unreadable(&first.bytes))?;
+            self.done = true;
+            let page = Page {
+                packed: first.bytes,
+                last: true,
+            };
+            return Ok((
+                page,
+                self.newest.map(|newest| Cursor {
+                    newest,
+                    position: last,
+                }),
+            ));
+        }
+        let ended = matches!(first.end, End::Nothing);
+        let page = self.accept(first)?;
+        if ended || self.wanted.is_none() {
+            return Ok((page, None));
+        }
+        let last = packed::last_position(&page.packed);
+        let cut = self.clone().find_cut(last).await?;
+        Ok((page, cut))
+    }
+
+    /// Walks the keys alone from the flow `last` on to the last one that is wanted, and looks whether
+    /// another comes behind it.
+    async fn find_cut(mut self, mut last: Option<Position>) -> Result<Option<Cursor>, Problem> {
+        self.columns = KEYS;
+        self.rows = KEY_ROWS;
+        self.most_rows = KEY_ROWS;
+        while let Some(page) = self.next().await? {
+            last = packed::last_position(&page.packed).or(last);
+        }
+        if self.wanted != Some(0) {
+            return Ok(None);
+        }
+        let Some((position, newest)) = last.zip(self.newest) else {
+            return Ok(None);
+        };
+        self.place = Place::Behind(position);
+        self.wanted = Some(1);
+        self.done = false;
+        while self.next().await?.is_some() {}
+        Ok((self.wanted == Some(0)).then_some(Cursor { newest, position }))
+    }
+
+    /// Reads a page of `wanted` flows at the most, or of fewer when so many are too large for a page.
+    async fn read(&mut self, wanted: i64, with_state: bool) -> Result<(Packed, State), Problem> {
         loop {
-            let asked = self.rows.min(self.wanted.unwrap_or(i64::MAX));
-            match self.read(asked).await {
-                Ok(packed) if too_large(&packed) && asked > 1 => {
-                    self.rows = rows_for(asked, packed.bytes.len());
+            let asked = self.rows.min(wanted);
+            match self.read_once(asked, with_state).await {
+                Ok((page, _)) if page.is_too_large() && asked > 1 => {
+                    self.rows = self.rows_for(asked, page.bytes.len());
                 }
-                Ok(packed) => return self.accept(packed, asked),
                 Err(problem) if problem.is_too_large() && asked > 1 => {
                     self.rows = asked.checked_div(16).unwrap_or(1).max(1);
                 }
-                Err(problem) => return Err(problem),
+                result => return result,
             }
         }
     }
 
-    async fn read(&self, asked: i64) -> Result<Packed, Problem> {
-        let (statement, parameters) = self.statement(asked);
-        let row = database::row(&statement, parameters).await?;
+    async fn read_once(&self, asked: i64, with_state: bool) -> Result<(Packed, State), Problem> {
+        let walk = Walk {
+            question: &self.question,
+            place: self.place,
+            newest: self.newest,
+            taken: asked,
+            looked: LOOKED,
+            columns: self.columns,
+            with_state,
+        };
+        let Statement { text, parameters } = walk.statement();
+        let row = database::row(&text, parameters).await?;
         let mut values = row.map(|row| row.values).unwrap_or_default().into_iter();
-        match (values.next(), values.next(), values.next()) {
-            (Some(Value::Integer(count)), Some(Value::Blob(bytes)), newest) => {
-                let newest = match newest {
-                    Some(Value::Integer(id)) => Some(id),
-                    _ => None,
-                };
-                Ok(Packed {
-                    count,
-                    bytes,
-                    newest,
-                })
-            }
-            other => Err(
-                Problem::internal("the database's answer has an unknown form")
-                    .caused_by(format!("{:?}", (other.0.is_some(), other.1.is_some()))),
-            ),
-        }
+        let (Some(Value::Integer(count)), Some(Value::Blob(bytes))) =
+            (values.next(), values.next())
+        else {
+            return Err(Problem::internal(
+                "the database's answer has an unknown form",
+            ));
+        };
+        let end = match values.next() {
+            _ if count >= asked => End::Full,
+            Some(Value::Blob(keys)) => match packed::position_of(&keys) {
+                Some(position) => End::Looked(position),
+                None => {
+                    return Err(Problem::internal(
+                        "a flow has no place in the answer's order",
+                    ));
+                }
+            },
+            _ => End::Nothing,
+        };
+        Ok((
+            Packed { count, bytes, end },
+            State::from_values(&mut values),
+        ))
     }
 
     /// Takes a page in: where the next one starts, and whether there is one.
-    fn accept(&mut self, page: Packed, asked: i64) -> Result<Page, Problem> {
-        if !self.started {
-            self.newest = page.newest;
-            self.started = true;
-        }
+    fn accept(&mut self, page: Packed) -> Result<Page, Problem> {
         self.wanted = self.wanted.map(|wanted| wanted.saturating_sub(page.count));
-        let ended = page.count < asked;
         self.done = self.wanted == Some(0);
-        match self.place {
-            Place::Inside(Position { time, .. }) if ended => self.place = Place::After(Some(time)),
-            _ if ended => self.done = true,
-            _ if self.done => {}
-            _ => {
-                self.place = place_behind(&page.bytes)?;
-                self.rows = rows_for(page.count, page.bytes.len());
+        if !self.done {
+            match (page.end, self.place) {
+                (End::Full, _) => {
+                    self.place = self.place_behind(&page.bytes)?;
+                    self.rows = self.rows_for(page.count, page.bytes.len());
+                }
+                (End::Looked(last), Place::Behind(before) | Place::Inside(before))
+                    if before.time == last.time =>
+                {
+                    self.place = Place::Inside(last);
+                }
+                (End::Looked(last), _) => self.place = Place::Behind(last),
+                (End::Nothing, Place::Inside(Position { time, .. })) if !self.is_feed() => {
+                    self.place = Place::After(time);
+                }
+                (End::Nothing, _) => self.done = true,
             }
         }
         Ok(Page {
@@ -168,93 +313,66 @@ impl Pages {
         })
     }
 
-    /// The statement for the next page, and its parameters.
-    fn statement(&self, asked: i64) -> (String, Vec<Value>) {
-        let mut parameters = Vec::with_capacity(5);
-        let mut conditions: Vec<&str> = Vec::with_capacity(3);
-        match self.place {
-            Place::After(None) => {}
-            Place::After(Some(time)) => {
-                conditions.push("time > ?");
-                parameters.push(Value::Integer(time));
-            }
-            Place::Behind(Position { time, id }) => {
-                conditions.push("(time, id) > (?, ?)");
-                parameters.extend([Value::Integer(time), Value::Integer(id)]);
-            }
-            Place::Inside(Position { time, id }) => {
-                conditions.extend(["time = ?", "id > ?"]);
-                parameters.extend([Value::Integer(time), Value::Integer(id)]);
-            }
-        }
-        if let Some(before) = self.before {
-            conditions.push("time <= ?");
-            parameters.push(Value::Integer(before));
-        }
-        if let (true, Some(newest)) = (self.started, self.newest) {
-            // The plus keeps the planner from walking the ids instead of the window.
-            conditions.push("+id <= ?");
-            parameters.push(Value::Integer(newest));
-        }
-        parameters.push(Value::Integer(asked));
-        // The first page brings the largest id along: one statement, one snapshot, one trip.
-        let newest = if self.started {
-            ""
-        } else {
-            ", (SELECT max(id) FROM flows)"
-        };
-        (page_statement(newest, &conditions), parameters)
+    fn is_feed(&self) -> bool {
+        self.question.after_id.is_some()
     }
+
+    /// The place behind the last flow of a page.
+    fn place_behind(&self, packed: &[u8]) -> Result<Place, Problem> {
+        let ends = packed::first_position(packed).zip(packed::last_position(packed));
+        let (first, last) = ends.ok_or_else(|| unreadable(packed))?;
+        let inside = first.time == last.time && !self.is_feed();
+        Ok(if inside {
+            Place::Inside(last)
+        } else {
+            Place::Behind(last)
+        })
+    }
+
+    /// How many flows of the size seen make a page.
+    fn rows_for(&self, count: i64, bytes: usize) -> i64 {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX).max(1);
+        let fitting = count.saturating_mul(BYTES).checked_div(bytes).unwrap_or(1);
+        fitting.clamp(1, self.most_rows)
+    }
+}
+
+/// The id that a client which has stored the whole answer continues behind, with `after_id`.
+///
+/// In an empty table it is the least integer there is: whatever arrives comes behind it.
+pub fn watermark(question: &Question, newest: Option<i64>) -> i64 {
+    // Ids below the client's own watermark are known to it, also when the newest flows have been deleted.
+    newest.max(question.after_id).unwrap_or(i64::MIN)
 }
 
 /// What a page's statement returns.
 struct Packed {
     count: i64,
     bytes: Vec<u8>,
-    newest: Option<i64>,
+    end: End,
 }
 
-/// The statement of a page: `extra` columns behind the page's own, and the window's conditions.
-///
-/// As a BLOB and not as text, since the host panics on text that is not UTF-8.
-fn page_statement(extra: &str, conditions: &[&str]) -> String {
-    let (lead, conditions) = match conditions {
-        [] => ("", String::new()),
-        some => (" WHERE ", some.join(" AND ")),
-    };
-    format!(
-        "SELECT count(*), CAST(json_group_array(json_array({COLUMNS})) AS BLOB){extra} \
-         FROM (SELECT {COLUMNS} FROM flows{lead}{conditions} ORDER BY time, id LIMIT ?)"
-    )
+/// Why a page has no more flows.
+enum End {
+    /// It has as many as were asked for.
+    Full,
+    /// It has looked at as many rows as it may, up to this one.
+    Looked(Position),
+    /// There are no more rows.
+    Nothing,
 }
 
-/// The place behind the last record of a page.
-fn place_behind(packed: &[u8]) -> Result<Place, Problem> {
-    let ends = packed::first_position(packed).zip(packed::last_position(packed));
-    let (first, last) = ends.ok_or_else(|| unreadable(packed))?;
-    Ok(if first.time == last.time {
-        Place::Inside(last)
-    } else {
-        Place::Behind(last)
-    })
+impl Packed {
+    fn is_too_large(&self) -> bool {
+        i64::try_from(self.bytes.len()).is_ok_and(|bytes| bytes > MAX_BYTES)
+    }
 }
 
-/// How many records of the size seen make a page.
-fn rows_for(count: i64, bytes: usize) -> i64 {
-    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX).max(1);
-    let fitting = count.saturating_mul(BYTES).checked_div(bytes).unwrap_or(1);
-    fitting.clamp(1, ROWS)
-}
-
-fn too_large(page: &Packed) -> bool {
-    i64::try_from(page.bytes.len()).is_ok_and(|bytes| bytes > MAX_BYTES)
-}
-
-/// What is wrong with a page whose end cannot be read: the first of its records that cannot.
+/// What is wrong with a page whose end cannot be read: the first of its flows that cannot.
 fn unreadable(packed: &[u8]) -> Problem {
     Problem::internal(match fault(packed) {
         Err(error) => format!("{error:#}"),
-        Ok(()) => "a page whose last flow has no place in the order of (time, id)".into(),
+        Ok(()) => "a flow has no place in the order of (time, id)".into(),
     })
 }
 
@@ -264,180 +382,37 @@ fn fault(packed: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-thread_local! {
-    static CHECKED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Checks once an instance that the database can be served from without a scan or a sort.
-///
-/// # Errors
-/// A 503 that says what to run.
-async fn check_once() -> Result<(), Problem> {
-    if !CHECKED.get() {
-        check_plan().await?;
-        check_types().await?;
-        CHECKED.set(true);
-    }
-    Ok(())
-}
-
-/// Every page must walk an index in the order of `(time, id)`, and find the largest id in another.
-async fn check_plan() -> Result<(), Problem> {
-    let conditions = ["(time, id) > (?, ?)", "time <= ?", "+id <= ?"];
-    let statement = page_statement(", (SELECT max(id) FROM flows)", &conditions);
-    for step in database::plan(&statement, 5).await? {
-        if is_slow(&step) {
-            let detail = "the table flows has no index that gives the order of (time, id), or none \
-                          on id; run `flows load --db FILE` with no file of flows, or \
-                          CREATE INDEX flows_time ON flows (time, id)";
-            return Err(Problem::not_ready(detail).caused_by(step));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a step of a query plan sorts, or scans a table without an index.
-///
-/// The page itself is a subquery and is scanned: its name starts with a parenthesis.
-fn is_slow(step: &str) -> bool {
-    let scanned = step.strip_prefix("SCAN ").unwrap_or("(");
-    step.contains("TEMP B-TREE") || !(scanned.starts_with('(') || scanned.contains(" USING "))
-}
-
-/// `time` and `id` must be integers, or a window would compare them as something else.
-///
-/// SQLite sorts NULL before numbers and text and BLOBs behind them, so both ends of an index tell; a
-/// number with a fraction between them is found when its page is read.
-async fn check_types() -> Result<(), Problem> {
-    let ends = ["time", "id"].map(|column| {
-        let end = |order| {
-            format!("(SELECT typeof({column}) FROM flows ORDER BY {column} {order} LIMIT 1)")
-        };
-        format!("{}, {}", end("ASC"), end("DESC"))
-    });
-    let row = database::row(&format!("SELECT {}", ends.join(", ")), Vec::new()).await?;
-    let types = row.map(|row| row.values).unwrap_or_default();
-    for (value, column) in types.iter().zip(["time", "time", "id", "id"]) {
-        match value {
-            Value::Null => {}
-            Value::Text(kind) if kind == "integer" => {}
-            Value::Text(kind) => {
-                return Err(Problem::not_ready(format!(
-                    "the column {column} of flows holds a value of type {kind}, expected integers \
-                     alone; SELECT * FROM flows WHERE typeof({column}) <> 'integer' finds it"
-                )));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_slow_when_it_sorts_or_scans_a_table() {
-        for slow in [
-            "SCAN flows",
-            "USE TEMP B-TREE FOR ORDER BY",
-            "USE TEMP B-TREE FOR LAST TERM OF ORDER BY",
-        ] {
-            assert!(is_slow(slow), "{slow}");
-        }
-        for quick in [
-            "SCAN flows USING INDEX flows_time",
-            "SEARCH flows USING INDEX flows_time (time>?)",
-            "SCAN (subquery-1)",
-            "CO-ROUTINE (subquery-1)",
-            "SCALAR SUBQUERY 2",
-            "SEARCH flows",
-        ] {
-            assert!(!is_slow(quick), "{quick}");
-        }
-    }
-
-    const THERE: Position = Position { time: 5, id: 7 };
-    const PLACES: [Option<Place>; 3] =
-        [None, Some(Place::Behind(THERE)), Some(Place::Inside(THERE))];
-
-    /// The plan of each statement that a window can lead to, on an empty database made by `schema`.
-    fn plans(schema: &str) -> Vec<(String, Vec<String>)> {
-        let database = rusqlite::Connection::open_in_memory().unwrap();
-        database.execute_batch(schema).unwrap();
-        let mut plans = Vec::new();
-        for bounds in 0..4 {
-            for place in PLACES {
-                let query = Query {
-                    after: (bounds & 1 != 0).then_some(3),
-                    before: (bounds & 2 != 0).then_some(9),
-                    limit: None,
-                    format: Default::default(),
-                };
-                let mut pages = Pages::new(&query);
-                pages.started = place.is_some();
-                pages.newest = place.map(|_| 100);
-                pages.place = place.unwrap_or(pages.place);
-                let (statement, parameters) = pages.statement(10);
-                let explain = format!("EXPLAIN QUERY PLAN {statement}");
-                let mut explained = database.prepare(&explain).unwrap();
-                assert_eq!(explained.parameter_count(), parameters.len(), "{statement}");
-                let steps = explained
-                    .query_map(
-                        [1; 5]
-                            .get(..parameters.len())
-                            .map(rusqlite::params_from_iter)
-                            .unwrap(),
-                        |row| row.get(3),
-                    )
-                    .unwrap();
-                plans.push((statement, steps.map(Result::unwrap).collect()));
-            }
-        }
-        plans
+    fn long_flows_make_short_pages() {
+        let pages = Pages {
+            question: Question::default(),
+            wanted: None,
+            place: Place::Start,
+            newest: None,
+            columns: COLUMNS,
+            rows: ROWS,
+            most_rows: ROWS,
+            done: false,
+        };
+        assert_eq!(pages.rows_for(500, 500 * 60), ROWS);
+        assert_eq!(pages.rows_for(500, 500 << 20), 1);
+        assert_eq!(pages.rows_for(10, 10 << 16), 8);
+        assert_eq!(pages.rows_for(0, 2), 1);
     }
 
     #[test]
-    fn every_page_walks_the_index_on_time_and_never_sorts() {
-        let schema = include_str!("schema.sql");
-        let foreign = schema.replace("\n);", "\n) WITHOUT ROWID;");
-        assert_ne!(foreign, schema);
-        for (statement, steps) in plans(schema).into_iter().chain(plans(&foreign)) {
-            let walks = |step: &String| step.contains("flows USING INDEX flows_time");
-            assert_eq!(
-                steps.iter().filter(|step| walks(step)).count(),
-                1,
-                "{statement}\n{steps:#?}"
-            );
-            assert!(
-                !steps.iter().any(|step| is_slow(step)),
-                "{statement}\n{steps:#?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_second_longer_than_a_page_is_not_walked_again_for_each_page() {
-        let inside = |(statement, _): &(String, _)| statement.contains("time = ?");
-        let plans: Vec<_> = plans(include_str!("schema.sql"))
-            .into_iter()
-            .filter(inside)
-            .collect();
-        assert_eq!(plans.len(), 4);
-        for (statement, steps) in plans {
-            let seeks = steps
-                .iter()
-                .any(|step| step.contains("(time=? AND rowid>?)"));
-            assert!(seeks, "{statement}\n{steps:#?}");
-        }
-    }
-
-    #[test]
-    fn long_records_make_short_pages() {
-        assert_eq!(rows_for(500, 500 * 60), ROWS);
-        assert_eq!(rows_for(500, 500 << 20), 1);
-        assert_eq!(rows_for(10, 10 << 16), 8);
-        assert_eq!(rows_for(0, 2), 1);
+    fn a_watermark_never_falls_behind_the_clients_own() {
+        let feed = |after_id| Question {
+            after_id,
+            ..Question::default()
+        };
+        assert_eq!(watermark(&feed(None), Some(7)), 7);
+        assert_eq!(watermark(&feed(Some(9)), Some(7)), 9);
+        assert_eq!(watermark(&feed(Some(9)), None), 9);
+        assert_eq!(watermark(&feed(None), None), i64::MIN);
     }
 }

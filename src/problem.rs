@@ -15,6 +15,8 @@ use crate::format::Format;
 pub enum Kind {
     /// A parameter is unknown, malformed or out of range.
     InvalidParameter,
+    /// The access token is missing or wrong.
+    Unauthorized,
     /// No such path.
     NotFound,
     /// Another method than GET and HEAD.
@@ -31,8 +33,9 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of status.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::InvalidParameter,
+        Self::Unauthorized,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
@@ -45,6 +48,7 @@ impl Kind {
     pub fn status(self) -> u16 {
         match self {
             Self::InvalidParameter => 400,
+            Self::Unauthorized => 401,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
@@ -57,6 +61,7 @@ impl Kind {
     pub fn type_reference(self) -> &'static str {
         match self {
             Self::InvalidParameter => "README.md#invalid-parameter",
+            Self::Unauthorized => "README.md#unauthorized",
             Self::NotFound => "README.md#not-found",
             Self::MethodNotAllowed => "README.md#method-not-allowed",
             Self::NotAcceptable => "README.md#not-acceptable",
@@ -70,6 +75,7 @@ impl Kind {
     pub fn title(self) -> &'static str {
         match self {
             Self::InvalidParameter => "Invalid parameter",
+            Self::Unauthorized => "Unauthorized",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::NotAcceptable => "Not acceptable",
@@ -129,6 +135,16 @@ impl Problem {
             parameter: Some(parameter.into()),
             ..Self::new(Kind::InvalidParameter, detail)
         }
+    }
+
+    /// 401: the token that was `given`, if one was, is not the one that is set.
+    pub fn unauthorized(given: bool) -> Self {
+        let detail = if given {
+            "the access token is wrong"
+        } else {
+            "expected the header Authorization: Bearer with the access token"
+        };
+        Self::new(Kind::Unauthorized, detail)
     }
 
     /// 404.
@@ -215,6 +231,7 @@ impl Problem {
             // SQLite has waited for five seconds already; a writer's batch takes less than that again.
             Kind::Busy => &[("retry-after", "5")],
             Kind::MethodNotAllowed => &[("allow", "GET, HEAD")],
+            Kind::Unauthorized => &[("www-authenticate", "Bearer realm=\"flow-window\"")],
             _ => &[],
         }
     }

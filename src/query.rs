@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::cursor::{self, Cursor};
 use crate::format::Format;
 use crate::negotiate;
 use crate::problem::Problem;
@@ -18,43 +19,172 @@ pub struct Parameter {
     pub expected: &'static str,
     /// What it means.
     pub description: &'static str,
+    /// What kind of value, for the OpenAPI document.
+    pub kind: ParameterKind,
 }
 
-const SCANNED_AFTER: Parameter = Parameter {
-    name: "scanned_after",
-    expected: "a 64-bit integer (seconds)",
-    description: "only flows with `time` greater than this; absent: no lower bound",
-};
-const SCANNED_BEFORE: Parameter = Parameter {
-    name: "scanned_before",
-    expected: "a 64-bit integer (seconds)",
-    description: "only flows with `time` up to and including this; absent: no upper bound",
-};
-const LIMIT: Parameter = Parameter {
-    name: "limit",
-    expected: "a 64-bit integer >= 0",
-    description: "at most so many flows; absent: all",
-};
-const FORMAT: Parameter = Parameter {
-    name: "format",
-    expected: Format::NAMES,
-    description: "wins over the path's ending, which wins over `Accept`",
-};
+/// The kinds of values that parameters take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// A 64-bit integer of at least this.
+    Integer(i64),
+    /// The name of a format.
+    Format,
+    /// A cursor.
+    Cursor,
+    /// Any of the given integers; may be repeated.
+    AnyInteger,
+    /// Any of the given texts; may be repeated.
+    AnyText,
+}
 
-/// Every parameter that is known.
-pub const PARAMETERS: [Parameter; 4] = [SCANNED_AFTER, SCANNED_BEFORE, LIMIT, FORMAT];
+impl ParameterKind {
+    /// Whether the parameter may be given more than once.
+    pub fn repeats(self) -> bool {
+        matches!(self, Self::AnyInteger | Self::AnyText)
+    }
+}
+
+const fn parameter(
+    name: &'static str,
+    kind: ParameterKind,
+    expected: &'static str,
+    description: &'static str,
+) -> Parameter {
+    Parameter {
+        name,
+        expected,
+        description,
+        kind,
+    }
+}
+
+/// Every parameter that is known, in the README's order.
+pub const PARAMETERS: [Parameter; 11] = [
+    parameter(
+        "scanned_after",
+        ParameterKind::Integer(i64::MIN),
+        "a 64-bit integer (seconds)",
+        "only flows with `time` greater than this; absent: no lower bound",
+    ),
+    parameter(
+        "scanned_before",
+        ParameterKind::Integer(i64::MIN),
+        "a 64-bit integer (seconds)",
+        "only flows with `time` up to and including this; absent: no upper bound",
+    ),
+    parameter(
+        "limit",
+        ParameterKind::Integer(0),
+        "a 64-bit integer >= 0",
+        "at most so many flows; absent: all",
+    ),
+    parameter(
+        "format",
+        ParameterKind::Format,
+        Format::NAMES,
+        "wins over the path's ending, which wins over `Accept`",
+    ),
+    parameter(
+        "cursor",
+        ParameterKind::Cursor,
+        "a cursor from a `Link`",
+        "goes on where a limited answer stopped",
+    ),
+    parameter(
+        "after_id",
+        ParameterKind::Integer(i64::MIN),
+        "a 64-bit integer",
+        "the arrival feed: flows with `id` greater than this, in the order of `id`; may be combined with the window",
+    ),
+    parameter(
+        "src_comp",
+        ParameterKind::AnyText,
+        "text",
+        "exact match; repeat for \"any of\"",
+    ),
+    parameter(
+        "dst_comp",
+        ParameterKind::AnyText,
+        "text",
+        "exact match; repeat for \"any of\"",
+    ),
+    parameter(
+        "src_port",
+        ParameterKind::AnyText,
+        "text",
+        "exact match; repeat for \"any of\"",
+    ),
+    parameter(
+        "dst_port",
+        ParameterKind::AnyText,
+        "text",
+        "exact match; repeat for \"any of\"",
+    ),
+    parameter(
+        "protocol",
+        ParameterKind::AnyInteger,
+        "a 64-bit integer",
+        "exact match; repeat for \"any of\"",
+    ),
+];
 
 /// A valid request for flows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// Flows with a `time` greater than this, in seconds.
-    pub after: Option<i64>,
-    /// Flows with a `time` up to and including this, in seconds.
-    pub before: Option<i64>,
+    /// Which flows, in which order.
+    pub question: Question,
     /// At most so many flows.
     pub limit: Option<i64>,
     /// How they are written.
     pub format: Format,
+    /// Where an earlier answer to the same question stopped.
+    pub cursor: Option<Cursor>,
+}
+
+/// Which flows are asked for: what a cursor belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Question {
+    /// Flows with a `time` greater than this, in seconds.
+    pub after: Option<i64>,
+    /// Flows with a `time` up to and including this, in seconds.
+    pub before: Option<i64>,
+    /// The arrival feed: flows with an `id` greater than this, in the order of `id`.
+    pub after_id: Option<i64>,
+    /// Flows that match every one of these.
+    pub filters: Vec<Filter>,
+}
+
+/// One column that has to hold one of some values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// The column, one of those in [`crate::flow::FIELDS`].
+    pub column: &'static str,
+    /// What it may hold.
+    pub values: Values,
+}
+
+/// The values of a filter, in order and each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Values {
+    /// For a column of integers.
+    Integers(Vec<i64>),
+    /// For a column of text.
+    Texts(Vec<String>),
+}
+
+impl Question {
+    /// The digest that ties a cursor to this question.
+    pub fn digest(&self) -> u64 {
+        // Debug of integers and strings quotes what needs quoting, so that no two questions look alike.
+        let Self {
+            after,
+            before,
+            after_id,
+            filters,
+        } = self;
+        cursor::digest(&format!("{after:?} {before:?} {after_id:?} {filters:?}"))
+    }
 }
 
 impl Query {
@@ -64,7 +194,7 @@ impl Query {
     /// A 400 that names the parameter, its value and what was expected: unknown, repeated, empty,
     /// malformed or out of range. A 406 when nothing that `Accept` names is on offer.
     pub fn parse(query: &str, otherwise: Fallback<'_>) -> Result<Self, Problem> {
-        let mut given = [const { None }; PARAMETERS.len()];
+        let mut given = [const { Vec::new() }; PARAMETERS.len()];
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name, name)?;
@@ -72,25 +202,58 @@ impl Query {
                 .iter()
                 .zip(&mut given)
                 .find(|(known, _)| known.name == name);
-            let Some((_, slot)) = slot else {
+            let Some((parameter, slot)) = slot else {
                 return Err(unknown(&name));
             };
-            let value = decode(&name, value)?;
-            if slot.replace(value).is_some() {
+            if !parameter.kind.repeats() && !slot.is_empty() {
                 let detail = format!("{name} is given more than once, expected once");
                 return Err(Problem::invalid_detail(&name, detail));
             }
+            slot.push(decode(&name, value)?);
         }
-        let [after, before, limit, format] = given;
+        let [
+            p_after,
+            p_before,
+            p_limit,
+            p_format,
+            p_cursor,
+            p_after_id,
+            filters @ ..,
+        ] = &PARAMETERS;
+        let [
+            after,
+            before,
+            limit,
+            format,
+            cursor,
+            after_id,
+            given_filters @ ..,
+        ] = &given;
+        let question = Question {
+            after: integer(p_after, after)?,
+            before: integer(p_before, before)?,
+            after_id: integer(p_after_id, after_id)?,
+            filters: filters
+                .iter()
+                .zip(given_filters)
+                .filter(|(_, values)| !values.is_empty())
+                .map(|(parameter, values)| filter(parameter, values))
+                .collect::<Result<_, _>>()?,
+        };
         Ok(Self {
-            after: integer(SCANNED_AFTER, after, i64::MIN)?,
-            before: integer(SCANNED_BEFORE, before, i64::MIN)?,
-            limit: integer(LIMIT, limit, 0)?,
-            format: match format {
-                Some(name) => Format::from_name(&name)
-                    .ok_or_else(|| Problem::invalid(FORMAT.name, &name, FORMAT.expected))?,
+            limit: integer(p_limit, limit)?,
+            format: match format.first() {
+                Some(name) => Format::from_name(name)
+                    .ok_or_else(|| Problem::invalid(p_format.name, name, p_format.expected))?,
                 None => otherwise.format()?,
             },
+            cursor: match cursor.first() {
+                Some(text) => Some(Cursor::decode(text, question.digest()).map_err(|what| {
+                    Problem::invalid_detail(p_cursor.name, format!("cursor {text:?} {what}"))
+                })?),
+                None => None,
+            },
+            question,
         })
     }
 }
@@ -127,18 +290,64 @@ impl Fallback<'_> {
     }
 }
 
+/// The query string that goes on behind this one: the same, with another cursor.
+pub fn with_cursor(query: &str, cursor: &str) -> String {
+    let name = |pair: &&str| {
+        let (name, _) = pair.split_once('=').unwrap_or((pair, ""));
+        decode(name, name).is_ok_and(|name| name == "cursor")
+    };
+    let kept = query
+        .split('&')
+        .filter(|pair| !pair.is_empty() && !name(pair));
+    let cursor = format!("cursor={cursor}");
+    kept.chain([cursor.as_str()]).collect::<Vec<_>>().join("&")
+}
+
+fn filter(parameter: &Parameter, values: &[Cow<'_, str>]) -> Result<Filter, Problem> {
+    let values = if parameter.kind == ParameterKind::AnyInteger {
+        let values = values
+            .iter()
+            .map(|value| one_integer(parameter, value, i64::MIN));
+        let mut values = values.collect::<Result<Vec<_>, _>>()?;
+        values.sort_unstable();
+        values.dedup();
+        Values::Integers(values)
+    } else {
+        if values.iter().any(|value| value.is_empty()) {
+            return Err(Problem::invalid(parameter.name, "", parameter.expected));
+        }
+        let mut values: Vec<_> = values
+            .iter()
+            .map(|value| value.clone().into_owned())
+            .collect();
+        values.sort_unstable();
+        values.dedup();
+        Values::Texts(values)
+    };
+    Ok(Filter {
+        column: parameter.name,
+        values,
+    })
+}
+
+fn integer(parameter: &Parameter, given: &[Cow<'_, str>]) -> Result<Option<i64>, Problem> {
+    let least = match parameter.kind {
+        ParameterKind::Integer(least) => least,
+        _ => i64::MIN,
+    };
+    given
+        .first()
+        .map(|value| one_integer(parameter, value, least))
+        .transpose()
+}
+
 /// Decimal digits with an optional minus, at least `least`.
-fn integer(
-    parameter: Parameter,
-    value: Option<Cow<'_, str>>,
-    least: i64,
-) -> Result<Option<i64>, Problem> {
-    let Some(value) = value else { return Ok(None) };
-    let digits = value.strip_prefix('-').unwrap_or(&value);
+fn one_integer(parameter: &Parameter, value: &str, least: i64) -> Result<i64, Problem> {
+    let digits = value.strip_prefix('-').unwrap_or(value);
     let decimal = digits.bytes().all(|b| b.is_ascii_digit());
     match value.parse() {
-        Ok(number) if decimal && number >= least => Ok(Some(number)),
-        _ => Err(Problem::invalid(parameter.name, &value, parameter.expected)),
+        Ok(number) if decimal && number >= least => Ok(number),
+        _ => Err(Problem::invalid(parameter.name, value, parameter.expected)),
     }
 }
 
@@ -151,13 +360,12 @@ fn decode<'a>(name: &str, text: &'a str) -> Result<Cow<'a, str>, Problem> {
         let detail = format!("{name} is {text:?}, expected UTF-8 with %XX escapes");
         Problem::invalid_detail(name, detail)
     };
-    let escapes = text.split('%').skip(1);
     let whole = |escape: &str| {
         let mut digits = escape.bytes();
         digits.next().is_some_and(|b| b.is_ascii_hexdigit())
             && digits.next().is_some_and(|b| b.is_ascii_hexdigit())
     };
-    if !escapes.into_iter().all(whole) {
+    if !text.split('%').skip(1).all(whole) {
         return Err(malformed());
     }
     let spaced = text.replace('+', " ");
@@ -180,8 +388,8 @@ mod tests {
     use super::*;
 
     fn parse(query: &str) -> Query {
-        Query::parse(query, Fallback::default())
-            .unwrap_or_else(|e| panic!("{query}: {}", e.detail()))
+        let parsed = Query::parse(query, Fallback::default());
+        parsed.unwrap_or_else(|problem| panic!("{query}: {}", problem.detail()))
     }
 
     #[track_caller]
@@ -196,11 +404,12 @@ mod tests {
 
     #[test]
     fn nothing_given_means_all_flows_as_json() {
+        let question = Question::default();
         let all = Query {
-            after: None,
-            before: None,
+            question,
             limit: None,
             format: Format::Json,
+            cursor: None,
         };
         assert_eq!(parse(""), all);
         assert_eq!(parse("&&"), all);
@@ -209,12 +418,34 @@ mod tests {
     #[test]
     fn integers_reach_both_ends_of_64_bits() {
         let query = parse("scanned_after=-9223372036854775808&scanned_before=9223372036854775807");
-        assert_eq!(
-            (query.after, query.before),
-            (Some(i64::MIN), Some(i64::MAX))
-        );
+        assert_eq!(query.question.after, Some(i64::MIN));
+        assert_eq!(query.question.before, Some(i64::MAX));
         assert_eq!(parse("limit=0").limit, Some(0));
-        assert_eq!(parse("scanned%5Fafter=%31").after, Some(1));
+        assert_eq!(parse("scanned%5Fafter=%31").question.after, Some(1));
+        assert_eq!(parse("after_id=-1").question.after_id, Some(-1));
+    }
+
+    #[test]
+    fn filters_repeat_and_name_their_column() {
+        let filters = parse("dst_port=N1&protocol=17&dst_port=443&protocol=6&dst_port=N1")
+            .question
+            .filters;
+        let ports = Values::Texts(vec!["443".into(), "N1".into()]);
+        let protocols = Values::Integers(vec![6, 17]);
+        let expected = [("dst_port", ports), ("protocol", protocols)];
+        assert_eq!(
+            filters,
+            expected.map(|(column, values)| Filter { column, values })
+        );
+        assert_eq!(
+            parse("src_comp=a+%26%2B").question.filters[0].values,
+            Values::Texts(vec!["a &+".into()])
+        );
+        refused("src_comp=", r#"src_comp is "", expected text"#);
+        refused(
+            "protocol=tcp",
+            r#"protocol is "tcp", expected a 64-bit integer"#,
+        );
     }
 
     #[test]
@@ -246,17 +477,19 @@ mod tests {
             "scanned_after=1+2",
             &format!("scanned_after is \"1 2\", {seconds}"),
         );
+        let above = "9223372036854775808";
         refused(
-            "scanned_before=9223372036854775808",
-            &format!("scanned_before is \"9223372036854775808\", {seconds}"),
+            &format!("scanned_before={above}"),
+            &format!("scanned_before is \"{above}\", {seconds}"),
         );
+        let escapes = "expected UTF-8 with %XX escapes";
         refused(
             "scanned_before=%C3%28",
-            r#"scanned_before is "%C3%28", expected UTF-8 with %XX escapes"#,
+            &format!("scanned_before is \"%C3%28\", {escapes}"),
         );
         refused(
             "scanned_before=%4",
-            r#"scanned_before is "%4", expected UTF-8 with %XX escapes"#,
+            &format!("scanned_before is \"%4\", {escapes}"),
         );
         refused(
             "limit=1&limit=1",
@@ -267,15 +500,61 @@ mod tests {
     #[test]
     fn unknown_parameters_and_formats_are_refused() {
         let problem = Query::parse("since=1", Fallback::default()).unwrap_err();
+        let expected = r#""since" is no parameter, expected one of scanned_after,"#;
         assert!(
-            problem
-                .detail()
-                .starts_with(r#""since" is no parameter, expected one of scanned_after,"#)
+            problem.detail().starts_with(expected),
+            "{}",
+            problem.detail()
         );
         refused(
             "format=yaml",
             &format!("format is \"yaml\", expected {}", Format::NAMES),
         );
+    }
+
+    #[test]
+    fn a_cursor_belongs_to_its_question_whatever_the_limit_and_format() {
+        let question = parse("scanned_after=1&src_comp=a&src_comp=b").question;
+        let position = crate::packed::Position { time: 2, id: 3 };
+        let text = Cursor {
+            newest: 9,
+            position,
+        }
+        .encode(question.digest());
+        let other_order = parse(&format!(
+            "limit=5&format=csv&src_comp=b&src_comp=a&scanned_after=1&cursor={text}"
+        ));
+        assert_eq!(
+            other_order.cursor,
+            Some(Cursor {
+                newest: 9,
+                position
+            })
+        );
+        for other in [
+            "scanned_after=2&src_comp=a&src_comp=b",
+            "scanned_after=1&src_comp=a",
+            "scanned_after=1&dst_comp=a&dst_comp=b",
+            "",
+        ] {
+            let problem =
+                Query::parse(&format!("{other}&cursor={text}"), Fallback::default()).unwrap_err();
+            assert!(
+                problem.detail().contains("another question"),
+                "{other}: {}",
+                problem.detail()
+            );
+        }
+    }
+
+    #[test]
+    fn the_next_query_is_the_same_with_another_cursor() {
+        assert_eq!(with_cursor("", "x"), "cursor=x");
+        assert_eq!(
+            with_cursor("limit=1&cursor=a&src_comp=%26", "x"),
+            "limit=1&src_comp=%26&cursor=x"
+        );
+        assert_eq!(with_cursor("c%75rsor=a&", "x"), "cursor=x");
     }
 
     #[test]

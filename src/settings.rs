@@ -1,51 +1,128 @@
 //! The Spin variables that an operator may set, read once by each instance of the component.
 //!
 //! The host starts a new instance after 128 requests or a second without one, so a changed variable is
-//! seen soon; asking for each request would cost every request a call into the host.
+//! seen soon; asking for each request would cost every request calls into the host.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
-use spin_sdk::variables;
+use futures::future::join4;
+use spin_sdk::variables::{self, Error};
+
+use crate::problem::Problem;
+
+/// One variable: a row of the README's table and of `spin.toml`.
+#[derive(Debug, Clone, Copy)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value where nobody sets one.
+    pub default: &'static str,
+    /// What it means.
+    pub description: &'static str,
+}
+
+/// Every variable there is.
+pub const VARIABLES: [Variable; 4] = [
+    Variable {
+        name: "api_token",
+        default: "",
+        description: "a secret: everything but health asks for `Authorization: Bearer` with it",
+    },
+    Variable {
+        name: "compression",
+        default: "on",
+        description: "`off`: no gzip, whatever the client accepts",
+    },
+    Variable {
+        name: "cors_origin",
+        default: "",
+        description: "the origin whose pages may read the answers, or `*`",
+    },
+    Variable {
+        name: "log_requests",
+        default: "off",
+        description: "`on`: a line to the log for every request (status, flows, bytes, milliseconds); \
+                      failures are always logged",
+    },
+];
 
 /// What the variables say.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
-    /// `log_requests`: whether every request writes a line to the log.
+    /// The access token, if one is asked for.
+    pub api_token: Option<String>,
+    /// Whether answers may be compressed.
+    pub compression: bool,
+    /// The origin whose pages may read the answers.
+    pub cors_origin: Option<String>,
+    /// Whether every request writes a line to the log.
     pub log_requests: bool,
 }
 
 thread_local! {
-    static READ: Cell<Option<Settings>> = const { Cell::new(None) };
+    static READ: Cell<Option<Rc<Settings>>> = const { Cell::new(None) };
 }
 
 impl Settings {
     /// The settings of this instance.
-    pub async fn current() -> Self {
-        if let Some(settings) = READ.get() {
-            return settings;
+    ///
+    /// # Errors
+    /// A 503 when a variable cannot be read: to go on without the token would open what it locks.
+    pub async fn current() -> Result<Rc<Self>, Problem> {
+        let read = READ.take();
+        READ.set(read.clone());
+        if let Some(settings) = read {
+            return Ok(settings);
         }
-        let settings = Self {
-            log_requests: is_on("log_requests").await,
-        };
-        READ.set(Some(settings));
-        settings
+        let [token, compression, origin, log] = VARIABLES.map(|variable| variable.name);
+        let (token, compression, origin, log) =
+            join4(text(token), is_on(compression), text(origin), is_on(log)).await;
+        let settings = Rc::new(Self {
+            api_token: Some(token?).filter(|token| !token.is_empty()),
+            compression: compression?.unwrap_or(true),
+            cors_origin: Some(origin?).filter(|origin| is_header_value(origin)),
+            log_requests: log?.unwrap_or(false),
+        });
+        READ.set(Some(settings.clone()));
+        Ok(settings)
     }
 }
 
-/// Whether a switch is on; what is neither on nor off counts as off and is said in the log.
-async fn is_on(name: &str) -> bool {
-    match variables::get(name).await.as_deref() {
-        Ok("on" | "true" | "1") => true,
-        Ok("off" | "false" | "0" | "") => false,
-        Ok(value) => {
+/// The value of a variable; empty where the manifest does not know it.
+async fn text(name: &str) -> Result<String, Problem> {
+    match variables::get(name).await {
+        Ok(value) => Ok(value),
+        Err(Error::Undefined(_)) => Ok(String::new()),
+        Err(error) => {
+            let detail = format!("the variable {name} cannot be read; see the log");
+            Err(Problem::not_ready(detail).caused_by(error.to_string()))
+        }
+    }
+}
+
+/// Whether a switch is on; what is neither on nor off is said in the log and leaves the default.
+async fn is_on(name: &str) -> Result<Option<bool>, Problem> {
+    Ok(match text(name).await?.as_str() {
+        "on" | "true" | "1" => Some(true),
+        "off" | "false" | "0" => Some(false),
+        "" => None,
+        value => {
             crate::log::line(format_args!(
                 "variable {name} is {value:?}, expected on or off"
             ));
-            false
+            None
         }
-        Err(error) => {
-            crate::log::line(format_args!("variable {name} cannot be read: {error}"));
-            false
-        }
+    })
+}
+
+/// Whether a text can stand in a header; an origin that cannot is said in the log and left out.
+fn is_header_value(origin: &str) -> bool {
+    let fits = !origin.is_empty() && origin.bytes().all(|b| b.is_ascii_graphic());
+    if !fits && !origin.is_empty() {
+        crate::log::line(format_args!(
+            "variable cors_origin is {origin:?}, expected an origin or *"
+        ));
     }
+    fits
 }

@@ -3,23 +3,35 @@
 use flow_window::format::Format;
 use flow_window::problem::Kind;
 use flow_window::query::PARAMETERS;
+use flow_window::settings::VARIABLES;
 
 const README: &str = include_str!("../../README.md");
 
 #[test]
 fn the_readme_has_a_row_for_every_parameter_and_format() {
     for parameter in PARAMETERS {
-        let flow_window::query::Parameter {
-            name,
-            expected,
-            description,
-        } = parameter;
-        let row = format!("| `{name}` | {expected} | {description} |");
+        let (name, expected) = (parameter.name, parameter.expected);
+        let row = format!("| `{name}` | {expected} | {} |", parameter.description);
         assert!(README.contains(&row), "README lacks {row}");
     }
     for format in Format::ALL {
         let row = format!("| `{}` | `{}` |", format.name(), format.content_type());
         assert!(README.contains(&row), "README lacks {row}");
+    }
+}
+
+#[test]
+fn the_readme_and_the_manifest_have_every_variable() {
+    let manifest = include_str!("../../spin.toml");
+    for variable in VARIABLES {
+        let (name, default) = (variable.name, variable.default);
+        let shown = if default.is_empty() { String::new() } else { format!("`{default}`") };
+        let row = format!("| `{name}` | {shown} | {} |", variable.description);
+        assert!(README.contains(&row), "README lacks {row}");
+        let declared = format!("{name} = {{ default = \"{default}\"");
+        let passed_on = format!("{name} = \"{{{{ {name} }}}}\"");
+        assert!(manifest.contains(&declared), "spin.toml lacks {declared}");
+        assert!(manifest.contains(&passed_on), "spin.toml lacks {passed_on}");
     }
 }
 

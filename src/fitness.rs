@@ -1,0 +1,78 @@
+//! Whether the database can be served from: an index for the answer's order, integers to order by.
+//!
+//! Checked once by each instance of the component, which the host replaces after 128 requests or a second
+//! without one. A database that fails is checked again by the next request.
+
+use std::cell::Cell;
+
+use spin_sdk::sqlite::Value;
+
+use crate::database;
+use crate::problem::Problem;
+use crate::query::Question;
+use crate::statement::{Statement, is_slow, most_general};
+
+thread_local! {
+    static CHECKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Checks, unless this instance has found the database fit before.
+///
+/// # Errors
+/// A 503 that says what to run.
+pub async fn check() -> Result<(), Problem> {
+    if !CHECKED.get() {
+        check_plan().await?;
+        check_types().await?;
+        CHECKED.set(true);
+    }
+    Ok(())
+}
+
+/// Every page must walk an index in the order of `(time, id)`, and find the largest id in another; the
+/// arrival feed walks the latter.
+async fn check_plan() -> Result<(), Problem> {
+    let window = Question {
+        before: Some(0),
+        ..Question::default()
+    };
+    let Statement { text, parameters } = most_general(&window);
+    let steps = database::plan(&text, parameters).await?;
+    match steps.iter().find(|step| is_slow(step)) {
+        None => Ok(()),
+        Some(step) => {
+            let detail = "the table flows has no index that gives the order of (time, id), or none \
+                          on id; run `flows load --db FILE` with no file of flows, or \
+                          CREATE INDEX flows_time ON flows (time, id)";
+            Err(Problem::not_ready(detail).caused_by(step))
+        }
+    }
+}
+
+/// `time` and `id` must be integers, or a window would compare them as something else.
+///
+/// SQLite sorts NULL before numbers and text and BLOBs behind them, so both ends of an index tell; a
+/// number with a fraction between them is found when its page is read.
+async fn check_types() -> Result<(), Problem> {
+    let ends = ["time", "id"].map(|column| {
+        let end = |order| {
+            format!("(SELECT typeof({column}) FROM flows ORDER BY {column} {order} LIMIT 1)")
+        };
+        format!("{}, {}", end("ASC"), end("DESC"))
+    });
+    let row = database::row(&format!("SELECT {}", ends.join(", ")), Vec::new()).await?;
+    let types = row.map(|row| row.values).unwrap_or_default();
+    for (value, column) in types.iter().zip(["time", "time", "id", "id"]) {
+        match value {
+            Value::Text(kind) if kind != "integer" => {
+                return Err(Problem::not_ready(format!(
+                    "the column {column} of flows holds a value of type {kind}, expected integers \
+                     alone; SELECT * FROM flows WHERE typeof({column}) <> 'integer' finds it"
+                )));
+            }
+            // No value at all in an empty table.
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,467 @@
+//! Makes the OpenAPI document and the BigQuery schema from the code's own lists.
+//!
+//! What the code knows as a list (parameters, formats, fields, problems) is read from that list. The files
+//! that the component holds are compared with what comes out; `BLESS=1 cargo test` rewrites them.
+
+use serde_json::{Map, Value, json};
+
+use crate::api;
+use crate::flow::{FIELDS, Kind};
+use crate::format::Format;
+use crate::problem;
+use crate::query::{PARAMETERS, Parameter, ParameterKind};
+
+/// What an example answer holds: the first row that LANL published.
+const EXAMPLE: [&str; FIELDS.len()] = [
+    "1", "1", "0", "C1065", "389", "C3799", "N10451", "6", "10", "5323",
+];
+
+/// The schema that `bq load --schema` takes for the flows: name, type and mode of each field.
+fn bigquery_schema() -> Value {
+    FIELDS
+        .iter()
+        .enumerate()
+        .map(|(i, field)| {
+            json!({
+                "name": field.name,
+                "type": match field.kind { Kind::Integer => "INTEGER", Kind::Text => "STRING" },
+                // Tables from elsewhere may hold nulls, in the key excepted.
+                "mode": if i < 2 { "REQUIRED" } else { "NULLABLE" },
+            })
+        })
+        .collect()
+}
+
+/// The OpenAPI document.
+fn document() -> Value {
+    let mut paths = Map::new();
+    paths.insert(api::FLOWS.into(), flows_path(""));
+    paths.insert(
+        format!("{}.{{ending}}", api::FLOWS),
+        flows_path("_by_ending"),
+    );
+    let described = [
+        (api::EXTENT, "get_extent", "The ends of the table", "Extent"),
+        (
+            api::BIGQUERY_SCHEMA,
+            "get_bigquery_schema",
+            "The schema for loading into BigQuery",
+            "BigQuerySchema",
+        ),
+        (api::OPENAPI, "get_openapi", "This document", "OpenApi"),
+        (
+            api::HEALTH,
+            "get_health",
+            "Whether flows can be served",
+            "Health",
+        ),
+    ];
+    for (path, operation, summary, schema) in described {
+        paths.insert(path.into(), document_path(operation, summary, schema));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "flow-window",
+            "version": "1",
+            "summary": "A time window of network-flow records",
+            "description": "Any window of any size, in constant memory on both sides. An answer whose \
+                            connection is closed without its proper end is not complete.",
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{}, { "token": [] }],
+        "paths": paths,
+        "components": {
+            "parameters": parameters(),
+            "headers": headers(),
+            "responses": flow_responses().into_iter().chain(problem_responses()).collect::<Map<_, _>>(),
+            "schemas": schemas(),
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "asked for where the variable `api_token` is set",
+                },
+            },
+        },
+    })
+}
+
+/// The path of flows, as it is or with the format as its ending.
+fn flows_path(suffix: &str) -> Value {
+    let operation = |name: &str, summary: &str, ok: &str| {
+        let mut responses =
+            json!({ "200": reference("responses", ok), "304": reference("responses", "304") });
+        add_problems(&mut responses, &["400", "401", "406", "500", "503"]);
+        if !suffix.is_empty() {
+            add_problems(&mut responses, &["404"]);
+        }
+        json!({
+            "operationId": format!("{name}{suffix}"),
+            "summary": summary,
+            "responses": responses,
+        })
+    };
+    let mut parameters = parameter_references();
+    if !suffix.is_empty() {
+        parameters.insert(0, reference("parameters", "ending"));
+    }
+    json!({
+        "parameters": parameters,
+        "get": operation("stream_flows", "The flows of a window", "Flows"),
+        "head": operation("head_flows", "The headers of the flows of a window", "FlowsHead"),
+    })
+}
+
+/// The responses that are no problem.
+fn flow_responses() -> Map<String, Value> {
+    let validators = ["ETag", "Vary", "Cache-Control", "Flow-Watermark"];
+    let headers = references("headers", &[&validators[..], &["Link"]].concat());
+    let content: Map<_, _> = Format::ALL
+        .iter()
+        .map(|format| (format.media_type().into(), content(*format)))
+        .collect();
+    let described = "the flows, frozen when the answer started";
+    let all = json!({
+        "Flows": { "description": described, "headers": headers, "content": content },
+        "FlowsHead": { "description": described, "headers": headers },
+        "304": {
+            "description": "what `If-None-Match` names is current",
+            "headers": references("headers", &validators),
+        },
+    });
+    all.as_object().cloned().unwrap_or_default()
+}
+
+/// A path that answers with one JSON document.
+fn document_path(operation: &str, summary: &str, schema: &str) -> Value {
+    let content = json!({ "application/json": { "schema": reference("schemas", schema) } });
+    let mut responses = json!({ "200": { "description": summary, "content": content } });
+    match operation {
+        "get_health" => insert(
+            &mut responses,
+            "503",
+            json!({ "description": "flows cannot be served; `detail` says why", "content": content }),
+        ),
+        "get_extent" => add_problems(&mut responses, &["401", "500", "503"]),
+        _ => add_problems(&mut responses, &["401"]),
+    }
+    let mut described =
+        json!({ "operationId": operation, "summary": summary, "responses": responses });
+    if operation == "get_health" {
+        insert(&mut described, "security", json!([]));
+    }
+    json!({ "get": described })
+}
+
+/// One format's body.
+fn content(format: Format) -> Value {
+    let flow = reference("schemas", "Flow");
+    let values = || FIELDS.iter().zip(EXAMPLE);
+    match format {
+        Format::Json => json!({
+            "schema": { "type": "array", "items": flow },
+            "example": [values().map(|(field, value)| (field.name.to_owned(), example(field.kind, value))).collect::<Map<_, _>>()],
+        }),
+        Format::Ndjson => json!({
+            "schema": { "type": "string", "description": "a flow as a JSON object on each line" },
+        }),
+        Format::Csv => json!({
+            "schema": { "type": "string", "description": "RFC 4180 with a header line" },
+            "example": format!("{}\r\n{}\r\n", FIELDS.map(|field| field.name).join(","), EXAMPLE.join(",")),
+        }),
+        Format::Xml => json!({
+            "schema": { "type": "array", "items": flow, "xml": { "name": "records", "wrapped": true } },
+        }),
+    }
+}
+
+fn example(kind: Kind, value: &str) -> Value {
+    match kind {
+        Kind::Integer => value.parse::<i64>().map_or(Value::Null, Value::from),
+        Kind::Text => value.into(),
+    }
+}
+
+/// The parameters of the query string, and the headers that are looked at.
+fn parameters() -> Map<String, Value> {
+    let mut all: Map<_, _> = PARAMETERS
+        .iter()
+        .map(|p| (p.name.to_owned(), parameter(p)))
+        .collect();
+    let ending = json!({
+        "name": "ending",
+        "in": "path",
+        "required": true,
+        "description": "the format, where `format` does not say otherwise",
+        "schema": { "type": "string", "enum": Format::ALL.map(Format::name) },
+    });
+    all.insert("ending".into(), ending);
+    for (name, description) in [
+        (
+            "If-None-Match",
+            "entity tags of answers that are known; a current one gets a 304",
+        ),
+        (
+            "Accept-Encoding",
+            "`gzip` gets gzip, unless the operator has turned it off",
+        ),
+    ] {
+        let header = json!({
+            "name": name,
+            "in": "header",
+            "description": description,
+            "schema": { "type": "string" },
+        });
+        all.insert(name.into(), header);
+    }
+    all
+}
+
+fn parameter(parameter: &Parameter) -> Value {
+    let integer = |least: i64| json!({ "type": "integer", "format": "int64", "minimum": least, "maximum": i64::MAX });
+    let any = |items: Value| json!({ "type": "array", "items": items, "minItems": 1 });
+    let schema = match parameter.kind {
+        ParameterKind::Integer(least) => integer(least),
+        ParameterKind::Format => {
+            json!({ "type": "string", "enum": Format::ALL.map(Format::name), "default": Format::default().name() })
+        }
+        ParameterKind::Cursor => json!({ "type": "string", "format": "flow-window-cursor" }),
+        ParameterKind::AnyInteger => any(integer(i64::MIN)),
+        ParameterKind::AnyText => any(json!({ "type": "string", "minLength": 1 })),
+    };
+    json!({
+        "name": parameter.name,
+        "in": "query",
+        "description": format!("{}; {}", parameter.expected, parameter.description),
+        "schema": schema,
+    })
+}
+
+fn parameter_references() -> Vec<Value> {
+    let names = PARAMETERS.iter().map(|parameter| parameter.name);
+    names
+        .chain(["If-None-Match", "Accept-Encoding"])
+        .map(|name| reference("parameters", name))
+        .collect()
+}
+
+fn headers() -> Value {
+    let header =
+        |description: &str, schema: Value| json!({ "description": description, "schema": schema });
+    let text = || json!({ "type": "string" });
+    json!({
+        "ETag": header("changes with the representation, with any new flow and with `PRAGMA user_version`", text()),
+        "Vary": header("what of the request the answer depends on", text()),
+        "Cache-Control": header("`no-cache`: ask with `If-None-Match` before using a stored answer", text()),
+        "Flow-Watermark": header(
+            "the largest id that the answer could include; a client that has stored the whole answer goes on with `after_id` = this",
+            json!({ "type": "integer", "format": "int64" }),
+        ),
+        "Link": header("`<…>; rel=\"next\"` when a limit has cut the answer short", text()),
+        "Retry-After": header("seconds after which to try again", json!({ "type": "integer" })),
+        "WWW-Authenticate": header("the scheme, Bearer", text()),
+        "Allow": header("the methods that are", text()),
+    })
+}
+
+/// A response for each status that is a problem.
+fn problem_responses() -> Map<String, Value> {
+    let mut responses = Map::new();
+    for kind in problem::Kind::ALL {
+        let status = kind.status().to_string();
+        let titled = |title: &str| match responses.get(&status) {
+            Some(known) => format!(
+                "{}; {title}",
+                known["description"].as_str().unwrap_or_default()
+            ),
+            None => title.to_owned(),
+        };
+        let example = json!({
+            "type": kind.type_reference(),
+            "title": kind.title(),
+            "status": kind.status(),
+            "detail": "what was found, and what was expected",
+        });
+        let schema = reference("schemas", "Problem");
+        let mut response = json!({
+            "description": titled(kind.title()),
+            "content": {
+                "application/problem+json": { "schema": schema, "example": example },
+                "application/problem+xml": { "schema": schema },
+            },
+        });
+        let header = match kind.status() {
+            401 => Some("WWW-Authenticate"),
+            405 => Some("Allow"),
+            503 => Some("Retry-After"),
+            _ => None,
+        };
+        if let Some(header) = header {
+            insert(&mut response, "headers", references("headers", &[header]));
+        }
+        responses.insert(status, response);
+    }
+    responses
+}
+
+fn add_problems(responses: &mut Value, statuses: &[&str]) {
+    for status in statuses {
+        insert(responses, status, reference("responses", status));
+    }
+}
+
+fn schemas() -> Value {
+    let integer = json!({ "type": ["integer", "null"], "format": "int64" });
+    let fields: Map<_, _> = FIELDS
+        .iter()
+        .enumerate()
+        .map(|(i, field)| {
+            let kind = match field.kind {
+                Kind::Integer => "integer",
+                Kind::Text => "string",
+            };
+            let mut schema = json!({
+                "type": if i < 2 { json!(kind) } else { json!([kind, "null"]) },
+                "description": field.description,
+            });
+            if field.kind == Kind::Integer {
+                insert(&mut schema, "format", "int64".into());
+            }
+            (field.name.to_owned(), schema)
+        })
+        .collect();
+    json!({
+        "Flow": {
+            "type": "object",
+            "properties": fields,
+            "required": FIELDS.map(|field| field.name),
+            "additionalProperties": false,
+            "xml": { "name": "record" },
+        },
+        "Problem": {
+            "type": "object",
+            "description": "problem details, RFC 9457",
+            "properties": {
+                "type": { "type": "string", "format": "uri-reference", "enum": problem::Kind::ALL.map(problem::Kind::type_reference) },
+                "title": { "type": "string", "enum": problem::Kind::ALL.map(problem::Kind::title) },
+                "status": { "type": "integer" },
+                "detail": { "type": "string" },
+                "parameter": { "type": "string", "description": "the parameter at fault" },
+            },
+            "required": ["type", "title", "status", "detail"],
+            "additionalProperties": false,
+        },
+        "Extent": {
+            "type": "object",
+            "properties": { "first_time": integer, "last_time": integer, "first_id": integer, "last_id": integer },
+            "required": ["first_time", "last_time", "first_id", "last_id"],
+            "additionalProperties": false,
+        },
+        "BigQuerySchema": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": { "type": "string" },
+                    "type": { "enum": ["INTEGER", "STRING"] },
+                    "mode": { "enum": ["REQUIRED", "NULLABLE"] },
+                },
+                "required": ["name", "type", "mode"],
+                "additionalProperties": false,
+            },
+        },
+        "Health": {
+            "type": "object",
+            "properties": { "status": { "enum": ["ok", "unavailable"] }, "detail": { "type": "string" } },
+            "required": ["status"],
+            "additionalProperties": false,
+        },
+        "OpenApi": { "type": "object", "required": ["openapi", "info", "paths"] },
+    })
+}
+
+fn reference(kind: &str, name: &str) -> Value {
+    json!({ "$ref": format!("#/components/{kind}/{name}") })
+}
+
+fn references(kind: &str, names: &[&str]) -> Value {
+    names
+        .iter()
+        .map(|name| ((*name).to_owned(), reference(kind, name)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+/// Sets a key of an object.
+fn insert(object: &mut Value, key: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value);
+    }
+}
+
+/// Compares a file of the component with what is made here.
+#[track_caller]
+fn hold(name: &str, held: &str, made: &Value) {
+    let made = format!("{made:#}\n");
+    if std::env::var_os("BLESS").is_some() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/openapi");
+        std::fs::write(folder.join(name), made).unwrap();
+    } else {
+        assert!(
+            held == made,
+            "src/openapi/{name} has drifted; BLESS=1 cargo test rewrites it"
+        );
+    }
+}
+
+#[test]
+fn the_documents_say_what_the_code_does() {
+    hold("document.json", super::DOCUMENT, &document());
+    hold("bigquery.json", super::BIGQUERY_SCHEMA, &bigquery_schema());
+}
+
+/// Every `$ref` in a document.
+fn collect<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(object) => {
+            found.extend(object.get("$ref").and_then(Value::as_str));
+            object.values().for_each(|value| collect(value, found));
+        }
+        Value::Array(array) => array.iter().for_each(|value| collect(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    let document = document();
+    let mut references = Vec::new();
+    collect(&document, &mut references);
+    assert!(references.len() > 50, "{references:#?}");
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+#[test]
+fn every_problem_and_every_parameter_is_described() {
+    let document = document();
+    let flows = &document["paths"][api::FLOWS]["get"];
+    for kind in problem::Kind::ALL {
+        let status = kind.status().to_string();
+        assert!(
+            document["components"]["responses"][&status].is_object(),
+            "{status}"
+        );
+        if !matches!(status.as_str(), "404" | "405") {
+            assert!(flows["responses"][&status].is_object(), "{status}");
+        }
+    }
+    let listed = document["paths"][api::FLOWS]["parameters"]
+        .as_array()
+        .unwrap()
+        .len();
+    assert_eq!(listed, PARAMETERS.len() + 2);
+}

@@ -1,0 +1,401 @@
+//! The SQL of a page: which rows it looks at, which of them it takes, and where it ends.
+//!
+//! Every statement walks one index in the answer's order and never sorts; the tests here hold each shape
+//! to that. Values are bound and never written into the text, so there are few texts, and SQLite's cache
+//! of prepared statements serves nearly every page.
+
+use spin_sdk::sqlite::Value;
+
+use crate::flow::COLUMNS;
+use crate::packed::Position;
+use crate::query::{Filter, Question, Values};
+
+/// Where a page starts in the answer's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At the first flow that the question asks for.
+    Start,
+    /// Behind this flow.
+    Behind(Position),
+    /// Behind this flow and no further than its second, which is longer than a page.
+    ///
+    /// SQLite finds `(time, id) > (?, ?)` by `time` alone where `id` is the rowid, and walks the second up
+    /// to the flow. That is nothing in a second of a hundred flows, and more than the page itself in one
+    /// of a hundred thousand.
+    Inside(Position),
+    /// Behind this second.
+    After(i64),
+}
+
+/// One page to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct Walk<'a> {
+    /// Which flows, in which order.
+    pub question: &'a Question,
+    /// Where it starts.
+    pub place: Place,
+    /// The largest id that it may reach.
+    pub newest: Option<i64>,
+    /// At most so many flows are taken.
+    pub taken: i64,
+    /// Where not every row matches: at most so many rows are looked at.
+    pub looked: i64,
+    /// The columns that are packed.
+    pub columns: &'a str,
+    /// Whether the table's state comes along: its largest id and `user_version`.
+    pub with_state: bool,
+}
+
+/// The columns of a walk that is after places alone; the index on `time` holds them both.
+pub const KEYS: &str = "id, time";
+
+/// A statement and its parameters.
+#[derive(Debug)]
+pub struct Statement {
+    /// The SQL.
+    pub text: String,
+    /// Values for `?1` and so on.
+    pub parameters: Vec<Value>,
+}
+
+/// Collects parameters and names their places.
+#[derive(Default)]
+struct Bound(Vec<Value>);
+
+impl Bound {
+    fn integer(&mut self, value: i64) -> String {
+        self.value(Value::Integer(value))
+    }
+
+    fn value(&mut self, value: Value) -> String {
+        self.0.push(value);
+        format!("?{}", self.0.len())
+    }
+}
+
+impl Walk<'_> {
+    /// The statement. Its one row holds: the number of flows taken; the flows, packed, as a BLOB (the host
+    /// panics on text that is not UTF-8); the place of the last row looked at, or NULL when there were
+    /// fewer rows or every row is taken; and the table's state, if asked for.
+    pub fn statement(&self) -> Statement {
+        let mut bound = Bound::default();
+        let base = where_clause(&self.base(&mut bound));
+        let matching = where_clause(&self.matching(&mut bound));
+        let (columns, order) = (self.columns, self.order());
+        let taken = bound.integer(self.taken);
+        let (end, rows) = if matching.is_empty() {
+            let rows = format!("SELECT {columns} FROM flows{base} ORDER BY {order} LIMIT {taken}");
+            ("NULL".to_owned(), rows)
+        } else {
+            let looked = bound.integer(self.looked);
+            let last = bound.integer(self.looked.saturating_sub(1));
+            // A limit keeps SQLite from moving the outer conditions inside, where they would have it look
+            // on until enough rows match.
+            let rows = format!(
+                "SELECT {columns} FROM (SELECT {COLUMNS} FROM flows{base} ORDER BY {order} \
+                 LIMIT {looked}){matching} LIMIT {taken}"
+            );
+            let end = format!(
+                "(SELECT CAST(json_array({KEYS}) AS BLOB) FROM flows{base} ORDER BY {order} \
+                 LIMIT 1 OFFSET {last})"
+            );
+            (end, rows)
+        };
+        let state = if self.with_state {
+            ", (SELECT max(id) FROM flows), (SELECT user_version FROM pragma_user_version)"
+        } else {
+            ""
+        };
+        let text = format!(
+            "SELECT count(*), CAST(json_group_array(json_array({columns})) AS BLOB), {end}{state} \
+             FROM ({rows})"
+        );
+        Statement {
+            text,
+            parameters: bound.0,
+        }
+    }
+
+    fn order(&self) -> &'static str {
+        if self.question.after_id.is_some() {
+            "id"
+        } else {
+            "time, id"
+        }
+    }
+
+    /// The conditions that the index answers.
+    fn base(&self, bound: &mut Bound) -> Vec<String> {
+        let mut conditions = Vec::new();
+        if let Some(after_id) = self.question.after_id {
+            let after = match self.place {
+                Place::Behind(Position { id, .. }) | Place::Inside(Position { id, .. }) => id,
+                Place::Start | Place::After(_) => after_id,
+            };
+            conditions.push(format!("id > {}", bound.integer(after)));
+            if let Some(newest) = self.newest {
+                conditions.push(format!("id <= {}", bound.integer(newest)));
+            }
+            return conditions;
+        }
+        match (self.place, self.question.after) {
+            (Place::Start, None) => {}
+            (Place::Start, Some(time)) | (Place::After(time), _) => {
+                conditions.push(format!("time > {}", bound.integer(time)));
+            }
+            (Place::Behind(Position { time, id }), _) => {
+                let (time, id) = (bound.integer(time), bound.integer(id));
+                conditions.push(format!("(time, id) > ({time}, {id})"));
+            }
+            (Place::Inside(Position { time, id }), _) => {
+                let (time, id) = (bound.integer(time), bound.integer(id));
+                conditions.push(format!("time = {time} AND id > {id}"));
+            }
+        }
+        if let Some(before) = self.question.before {
+            conditions.push(format!("time <= {}", bound.integer(before)));
+        }
+        if let Some(newest) = self.newest {
+            // The plus keeps the planner from walking the ids instead of the window.
+            conditions.push(format!("+id <= {}", bound.integer(newest)));
+        }
+        conditions
+    }
+
+    /// The conditions that each row looked at is held against.
+    fn matching(&self, bound: &mut Bound) -> Vec<String> {
+        let mut conditions = Vec::new();
+        if self.question.after_id.is_some() {
+            if let Some(after) = self.question.after {
+                conditions.push(format!("time > {}", bound.integer(after)));
+            }
+            if let Some(before) = self.question.before {
+                conditions.push(format!("time <= {}", bound.integer(before)));
+            }
+        }
+        // Compared as they are written, whatever type the database stores them as.
+        for Filter { column, values } in &self.question.filters {
+            let (kind, places): (_, Vec<_>) = match values {
+                Values::Integers(all) => {
+                    ("INTEGER", all.iter().map(|v| bound.integer(*v)).collect())
+                }
+                Values::Texts(all) => (
+                    "TEXT",
+                    all.iter()
+                        .map(|v| bound.value(Value::Text(v.clone())))
+                        .collect(),
+                ),
+            };
+            conditions.push(format!(
+                "CAST({column} AS {kind}) IN ({})",
+                places.join(", ")
+            ));
+        }
+        conditions
+    }
+}
+
+fn where_clause(conditions: &[String]) -> String {
+    if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", conditions.join(" AND "))
+    }
+}
+
+/// The walk whose plan stands for all: where it needs neither scan nor sort, no other does.
+pub fn most_general(question: &Question) -> Statement {
+    let walk = Walk {
+        question,
+        place: Place::Behind(Position { time: 0, id: 0 }),
+        newest: Some(0),
+        taken: 0,
+        looked: 0,
+        columns: COLUMNS,
+        with_state: true,
+    };
+    walk.statement()
+}
+
+/// Whether a step of a query plan sorts, or scans a table without an index.
+///
+/// The page itself is a subquery and is scanned: its name starts with a parenthesis. The pragma is a table
+/// without rows to walk.
+pub fn is_slow(step: &str) -> bool {
+    let scanned = step.strip_prefix("SCAN ").unwrap_or("(");
+    let quick = scanned.starts_with('(') || scanned.starts_with("pragma_");
+    step.contains("TEMP B-TREE") || !(quick || scanned.contains(" USING "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THERE: Position = Position { time: 5, id: 7 };
+    const SCHEMA: &str = include_str!("schema.sql");
+
+    /// Every question that differs in its statement.
+    fn questions() -> Vec<Question> {
+        let filter = Filter {
+            column: "src_comp",
+            values: Values::Texts(vec!["C1".into(), "C2".into()]),
+        };
+        let protocol = Filter {
+            column: "protocol",
+            values: Values::Integers(vec![6]),
+        };
+        let mut all = Vec::new();
+        for bits in 0..16 {
+            let set = |bit: u32| bits & (1 << bit) != 0;
+            all.push(Question {
+                after: set(0).then_some(3),
+                before: set(1).then_some(9),
+                after_id: set(2).then_some(4),
+                filters: if set(3) {
+                    vec![filter.clone(), protocol.clone()]
+                } else {
+                    Vec::new()
+                },
+            });
+        }
+        all
+    }
+
+    /// The plan of each statement there is, on an empty database made by `schema`.
+    fn plans(schema: &str) -> Vec<(String, Vec<String>)> {
+        let database = rusqlite::Connection::open_in_memory().unwrap();
+        database.execute_batch(schema).unwrap();
+        let mut plans = Vec::new();
+        for question in &questions() {
+            for place in [
+                Place::Start,
+                Place::Behind(THERE),
+                Place::Inside(THERE),
+                Place::After(5),
+            ] {
+                for newest in [None, Some(100)] {
+                    for columns in [COLUMNS, KEYS] {
+                        let with_state = place == Place::Start;
+                        let walk = Walk {
+                            question,
+                            place,
+                            newest,
+                            taken: 5,
+                            looked: 9,
+                            columns,
+                            with_state,
+                        };
+                        let Statement { text, parameters } = walk.statement();
+                        let explain = format!("EXPLAIN QUERY PLAN {text}");
+                        let mut explained = database.prepare(&explain).unwrap();
+                        assert_eq!(explained.parameter_count(), parameters.len(), "{text}");
+                        let values = rusqlite::params_from_iter(parameters.iter().map(|_| 1));
+                        let steps = explained.query_map(values, |row| row.get(3)).unwrap();
+                        plans.push((text, steps.map(Result::unwrap).collect()));
+                    }
+                }
+            }
+        }
+        plans
+    }
+
+    #[test]
+    fn every_page_walks_the_intended_index_and_never_sorts() {
+        let foreign = SCHEMA.replace("\n);", "\n) WITHOUT ROWID;");
+        assert_ne!(foreign, SCHEMA);
+        for schema in [SCHEMA, &foreign] {
+            for (text, steps) in plans(schema) {
+                let walked: Vec<_> = steps
+                    .iter()
+                    .filter(|s| s.contains(" flows USING") || s.contains(" flows ("))
+                    .collect();
+                let intended = if text.contains("ORDER BY id") {
+                    |step: &str| step.contains("SEARCH flows USING") && step.contains("PRIMARY KEY")
+                } else {
+                    |step: &str| step.contains(" INDEX flows_time")
+                };
+                assert!(
+                    walked.iter().any(|step| intended(step)),
+                    "{text}\n{steps:#?}"
+                );
+                assert!(
+                    !steps.iter().any(|step| is_slow(step)),
+                    "{text}\n{steps:#?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_longer_than_a_page_is_not_walked_again_for_each_page() {
+        let mut seen = 0;
+        for (text, steps) in plans(SCHEMA) {
+            if text.contains("time = ") {
+                let seeks = steps
+                    .iter()
+                    .any(|step| step.contains("(time=? AND rowid>?)"));
+                assert!(seeks, "{text}\n{steps:#?}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 0);
+    }
+
+    #[test]
+    fn the_plan_that_is_checked_at_the_start_tells_of_every_lack() {
+        let slow = |schema: &str, question: &Question| {
+            let database = rusqlite::Connection::open_in_memory().unwrap();
+            database.execute_batch(schema).unwrap();
+            let Statement { text, parameters } = most_general(question);
+            let mut explained = database
+                .prepare(&format!("EXPLAIN QUERY PLAN {text}"))
+                .unwrap();
+            let values = rusqlite::params_from_iter(parameters.iter().map(|_| 1));
+            let steps: Vec<String> = explained
+                .query_map(values, |row| row.get(3))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            steps.iter().any(|step| is_slow(step))
+        };
+        let all = Question {
+            before: Some(1),
+            ..Question::default()
+        };
+        let feed = Question {
+            after_id: Some(1),
+            ..Question::default()
+        };
+        let no_index = SCHEMA.split_once("CREATE INDEX").unwrap().0;
+        let no_key = SCHEMA.replace("PRIMARY KEY", "NOT NULL");
+        let keyed = format!(
+            "{no_key}; CREATE INDEX by_time ON flows (time, id); CREATE UNIQUE INDEX by_id ON flows (id);"
+        );
+        assert!(!slow(SCHEMA, &all) && !slow(SCHEMA, &feed));
+        assert!(slow(no_index, &all));
+        assert!(slow(&no_key, &all) && slow(&no_key, &feed));
+        assert!(!slow(&keyed, &all) && !slow(&keyed, &feed));
+    }
+
+    #[test]
+    fn a_step_is_slow_when_it_sorts_or_scans_a_table() {
+        for slow in [
+            "SCAN flows",
+            "USE TEMP B-TREE FOR ORDER BY",
+            "USE TEMP B-TREE FOR LAST TERM OF ORDER BY",
+        ] {
+            assert!(is_slow(slow), "{slow}");
+        }
+        for quick in [
+            "SCAN flows USING INDEX flows_time",
+            "SEARCH flows USING INDEX flows_time (time>?)",
+            "SCAN (subquery-1)",
+            "CO-ROUTINE (subquery-1)",
+            "SCALAR SUBQUERY 2",
+            "SEARCH flows",
+            "SCAN pragma_user_version VIRTUAL TABLE INDEX 0:",
+        ] {
+            assert!(!is_slow(quick), "{quick}");
+        }
+    }
+}
