@@ -25,7 +25,11 @@ fn the_readme_and_the_manifest_have_every_variable() {
     let manifest = include_str!("../../spin.toml");
     for variable in VARIABLES {
         let (name, default) = (variable.name, variable.default);
-        let shown = if default.is_empty() { String::new() } else { format!("`{default}`") };
+        let shown = if default.is_empty() {
+            String::new()
+        } else {
+            format!("`{default}`")
+        };
         let row = format!("| `{name}` | {shown} | {} |", variable.description);
         assert!(README.contains(&row), "README lacks {row}");
         let declared = format!("{name} = {{ default = \"{default}\"");
