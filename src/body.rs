@@ -15,12 +15,16 @@ use spin_sdk::wasip3::{spawn, wit_bindgen};
 use crate::coding::{Coder, Then};
 use crate::format::Encoder;
 use crate::log::RequestLine;
+use crate::packed::Records;
 use crate::page::{Page, Pages};
 use crate::problem::Problem;
 
-/// Bytes of a record in the longest format, XML, at LANL's sizes; what a chunk reserves for each record's
-/// 60 packed bytes. A guess that is too low costs one more allocation.
-const GROWTH: usize = 6;
+/// Bytes at which a chunk is sent. Between two chunks the page that has arrived meanwhile is taken in and
+/// the next one asked for; a client that stalls has few of them waiting in the host.
+const CHUNK: usize = 96 << 10;
+
+/// Room for the record with which a chunk is full. A longer one costs one more allocation.
+const SLACK: usize = 1 << 10;
 
 /// A response before it is handed to the host.
 pub struct Answer {
@@ -68,7 +72,7 @@ impl Body {
                 writer: Box::new(writer),
             });
         }
-        let bytes = writer.chunk(&first, Then::End)?;
+        let (bytes, _) = writer.part(&mut records(&first)?, first.last, Then::End, usize::MAX)?;
         Ok(Self::Whole {
             bytes,
             flows: writer.encoder.records(),
@@ -83,17 +87,36 @@ pub struct PageWriter {
 }
 
 impl PageWriter {
-    fn chunk(&mut self, page: &Page, then: Then) -> Result<Vec<u8>, Problem> {
-        let mut encoded = Vec::with_capacity(page.packed.len().saturating_mul(GROWTH));
+    /// Writes flows of a page until there are `full` bytes; tells whether the page has more.
+    fn part(
+        &mut self,
+        records: &mut Records<'_>,
+        last: bool,
+        then: Then,
+        full: usize,
+    ) -> Result<(Vec<u8>, bool), Problem> {
+        let mut encoded = Vec::with_capacity(full.min(CHUNK).saturating_add(SLACK));
         let write = || {
-            self.encoder.page(&page.packed, &mut encoded)?;
-            if page.last {
+            let more = self.encoder.part(records, &mut encoded, full)?;
+            let ended = last && !more;
+            if ended {
                 self.encoder.finish(&mut encoded);
             }
-            self.coder.chunk(encoded, then)
+            let then = if ended { Then::End } else { then };
+            Ok((self.coder.chunk(encoded, then)?, more))
         };
-        write().map_err(|error| Problem::internal(format!("{error:#}")))
+        write().map_err(unwritable)
     }
+}
+
+fn records(page: &Page) -> Result<Records<'_>, Problem> {
+    Records::new(&page.packed).map_err(unwritable)
+}
+
+/// A flow that cannot be written; the message names it.
+#[expect(clippy::needless_pass_by_value, reason = "what map_err hands over")]
+fn unwritable(error: anyhow::Error) -> Problem {
+    Problem::internal(format!("{error:#}"))
 }
 
 impl Answer {
@@ -225,16 +248,21 @@ async fn write_pages(
     let mut next = Some(Ok(first));
     while let Some(page) = next {
         let page = page?;
-        let chunk = page_writer.chunk(&page, if page.last { Then::End } else { then })?;
-        let length = chunk.len() as u64;
-        if !chunk.is_empty() && !writer.stream_writer.write_all(chunk).await.is_empty() {
-            return Ok(Reached::Nobody);
+        let mut records = records(&page)?;
+        let mut more = true;
+        while more {
+            let chunk;
+            (chunk, more) = page_writer.part(&mut records, page.last, then, CHUNK)?;
+            let length = chunk.len() as u64;
+            if !chunk.is_empty() && !writer.stream_writer.write_all(chunk).await.is_empty() {
+                return Ok(Reached::Nobody);
+            }
+            *bytes = bytes.saturating_add(length);
+            then = Then::More;
         }
-        *bytes = bytes.saturating_add(length);
         if page.last {
             return Ok(Reached::End);
         }
-        then = Then::More;
         next = pages.next().await;
     }
     // The reader ends behind a last page or a failed one and nowhere else.

@@ -18,7 +18,7 @@ use crate::{database, fitness};
 
 /// Flows in a page. A prototype on Spin took 2.5 s with 250, 1.7 with 1,000, 1.3 with 2,000 and 1.5 with
 /// 4,000 and with 16,000 for the same million flows.
-const ROWS: i64 = 2_000;
+const ROWS: i64 = 3_000;
 
 /// Flows in the first page: few, since the client waits for all of it before the first byte.
 const FIRST_ROWS: i64 = 500;

@@ -116,17 +116,22 @@ impl Encoder {
         self.records
     }
 
-    /// Writes the records of a packed page behind what `out` holds.
+    /// Writes records behind what `out` holds until it has `full` bytes; tells whether there are more.
     ///
     /// # Errors
     /// As [`Records`]; `out` then ends inside the body.
-    pub fn page(&mut self, packed: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        // One loop a format: the choice is made once a page.
+    pub fn part(
+        &mut self,
+        records: &mut Records<'_>,
+        out: &mut Vec<u8>,
+        full: usize,
+    ) -> Result<bool> {
+        // One loop a format: the choice is made once a part.
         match self.format {
-            Format::Json => self.each(packed, out, json::record),
-            Format::Xml => self.each(packed, out, xml::record),
-            Format::Ndjson => self.each(packed, out, ndjson::record),
-            Format::Csv => self.each(packed, out, csv::record),
+            Format::Json => self.each(records, out, full, json::record),
+            Format::Xml => self.each(records, out, full, xml::record),
+            Format::Ndjson => self.each(records, out, full, ndjson::record),
+            Format::Csv => self.each(records, out, full, csv::record),
         }
     }
 
@@ -143,13 +148,16 @@ impl Encoder {
     #[inline]
     fn each(
         &mut self,
-        packed: &[u8],
+        records: &mut Records<'_>,
         out: &mut Vec<u8>,
+        full: usize,
         write: impl Fn(&Record<'_>, &mut Vec<u8>),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let layout = self.format.layout();
-        let mut records = Records::new(packed)?;
-        while let Some(record) = records.next_record()? {
+        while out.len() < full {
+            let Some(record) = records.next_record()? else {
+                return Ok(false);
+            };
             out.extend_from_slice(if self.records == 0 {
                 layout.open
             } else {
@@ -158,7 +166,7 @@ impl Encoder {
             write(&record, out);
             self.records = self.records.saturating_add(1);
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -172,7 +180,12 @@ mod tests {
     fn body(format: Format, packed: &[u8]) -> String {
         let mut encoder = Encoder::new(format);
         let mut out = Vec::new();
-        encoder.page(packed, &mut out).unwrap();
+        let mut records = Records::new(packed).unwrap();
+        // A byte is full at once: each part holds one record, and the whole is the same.
+        let mut full = 1;
+        while encoder.part(&mut records, &mut out, full).unwrap() {
+            full = out.len() + 1;
+        }
         encoder.finish(&mut out);
         String::from_utf8(out).unwrap()
     }
