@@ -176,7 +176,7 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
             });
         }
     }
-    let (format, digest) = (query.format, query.question.digest());
+    let (format, digest, end) = (query.format, query.question.digest(), query.end);
     let Start {
         first,
         rest,
@@ -193,7 +193,12 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
         let next = query::with_cursor(asked.query, &cursor.encode(digest));
         headers.push(("link", format!("<{}?{next}>; rel=\"next\"", asked.path)));
     }
-    let body = Body::new(first, rest, Encoder::new(format), Coder::new(coding))?;
+    let body = Body::new(
+        first,
+        rest,
+        Encoder::new(format, end.then_some(watermark)),
+        Coder::new(coding),
+    )?;
     Ok(Answer {
         status: 200,
         headers,

@@ -32,6 +32,8 @@ pub enum ParameterKind {
     Format,
     /// A cursor.
     Cursor,
+    /// A switch that is on when it is given, as 1.
+    Switch,
     /// Any of the given integers; may be repeated.
     AnyInteger,
     /// Any of the given texts; may be repeated.
@@ -60,7 +62,7 @@ const fn parameter(
 }
 
 /// Every parameter that is known, in the README's order.
-pub const PARAMETERS: [Parameter; 11] = [
+pub const PARAMETERS: [Parameter; 12] = [
     parameter(
         "scanned_after",
         ParameterKind::Integer(i64::MIN),
@@ -96,6 +98,12 @@ pub const PARAMETERS: [Parameter; 11] = [
         ParameterKind::Integer(i64::MIN),
         "a 64-bit integer",
         "the arrival feed: flows with `id` greater than this, in the order of `id`; may be combined with the window",
+    ),
+    parameter(
+        "end",
+        ParameterKind::Switch,
+        "1",
+        "`ndjson` and `csv` end in a line that names the count and the watermark; the others have an end of their own",
     ),
     parameter(
         "src_comp",
@@ -140,6 +148,8 @@ pub struct Query {
     pub format: Format,
     /// Where an earlier answer to the same question stopped.
     pub cursor: Option<Cursor>,
+    /// Whether formats without an end of their own get one.
+    pub end: bool,
 }
 
 /// Which flows are asked for: what a cursor belongs to.
@@ -218,6 +228,7 @@ impl Query {
             p_format,
             p_cursor,
             p_after_id,
+            p_end,
             filters @ ..,
         ] = &PARAMETERS;
         let [
@@ -227,6 +238,7 @@ impl Query {
             format,
             cursor,
             after_id,
+            end,
             given_filters @ ..,
         ] = &given;
         let question = Question {
@@ -242,6 +254,11 @@ impl Query {
         };
         Ok(Self {
             limit: integer(p_limit, limit)?,
+            end: match end.first().map(|value| &**value) {
+                None => false,
+                Some("1") => true,
+                Some(other) => return Err(Problem::invalid(p_end.name, other, p_end.expected)),
+            },
             format: match format.first() {
                 Some(name) => Format::from_name(name)
                     .ok_or_else(|| Problem::invalid(p_format.name, name, p_format.expected))?,
@@ -410,6 +427,7 @@ mod tests {
             limit: None,
             format: Format::Json,
             cursor: None,
+            end: false,
         };
         assert_eq!(parse(""), all);
         assert_eq!(parse("&&"), all);

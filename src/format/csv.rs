@@ -52,3 +52,8 @@ fn quoted(piece: Piece<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
     out.push(b'"');
 }
+
+/// The record that ends a body when it is asked for: its `id` is no number. It has as many fields as any.
+pub(super) fn end(count: u64, watermark: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("end,{count},{watermark},,,,,,,\r\n").as_bytes());
+}

@@ -103,12 +103,19 @@ const fn padded<const N: usize>(text: &[u8]) -> ([u8; N], usize) {
 pub struct Encoder {
     format: Format,
     records: u64,
+    /// The watermark that an end of the body names, where the format has none of its own.
+    end: Option<i64>,
 }
 
 impl Encoder {
-    /// Starts an empty body.
-    pub fn new(format: Format) -> Self {
-        Self { format, records: 0 }
+    /// Starts an empty body. With `end`, a watermark, `ndjson` and `csv` end in a line that names it and
+    /// the number of flows, so that a body which has lost its end can be told from a whole one.
+    pub fn new(format: Format, end: Option<i64>) -> Self {
+        Self {
+            format,
+            records: 0,
+            end,
+        }
     }
 
     /// Records written so far.
@@ -143,6 +150,11 @@ impl Encoder {
         } else {
             layout.close
         });
+        match (self.format, self.end) {
+            (Format::Ndjson, Some(watermark)) => ndjson::end(self.records, watermark, out),
+            (Format::Csv, Some(watermark)) => csv::end(self.records, watermark, out),
+            (_, None) | (Format::Json | Format::Xml, _) => {}
+        }
     }
 
     #[inline]
@@ -178,7 +190,7 @@ mod tests {
         br#"[[1,2,0,"a","b","c","d",6,1,52],[2,2,0,"","\"\n","<&>","\u0001,\r",17,-1,null]]"#;
 
     fn body(format: Format, packed: &[u8]) -> String {
-        let mut encoder = Encoder::new(format);
+        let mut encoder = Encoder::new(format, None);
         let mut out = Vec::new();
         let mut records = Records::new(packed).unwrap();
         // A byte is full at once: each part holds one record, and the whole is the same.
@@ -214,6 +226,25 @@ mod tests {
         let lines = body(Format::Ndjson, TWO);
         assert_eq!(format!("[{}]", lines.trim_end().replace('\n', ",\n")), text);
         assert!(lines.ends_with('\n'));
+    }
+
+    #[test]
+    fn an_end_that_is_asked_for_names_count_and_watermark() {
+        let ended = |format| {
+            let mut out = Vec::new();
+            let mut encoder = Encoder::new(format, Some(-7));
+            let mut records = Records::new(TWO).unwrap();
+            encoder.part(&mut records, &mut out, usize::MAX).unwrap();
+            encoder.finish(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let ndjson = ended(Format::Ndjson);
+        let last = r#"{"end":true,"count":2,"watermark":-7}"#;
+        assert_eq!(ndjson.lines().last(), Some(last));
+        let csv = ended(Format::Csv);
+        assert!(csv.ends_with("\r\nend,2,-7,,,,,,,\r\n"), "{csv}");
+        assert!(ended(Format::Json).ends_with("]"));
+        assert!(ended(Format::Xml).ends_with("</records>"));
     }
 
     #[test]

@@ -15,3 +15,9 @@ pub(super) fn record(record: &Record<'_>, out: &mut Vec<u8>) {
     json::record(record, out);
     out.push(b'\n');
 }
+
+/// The line that ends a body when it is asked for: no flow has a field `end`.
+pub(super) fn end(count: u64, watermark: i64, out: &mut Vec<u8>) {
+    let line = format!("{{\"end\":true,\"count\":{count},\"watermark\":{watermark}}}\n");
+    out.extend_from_slice(line.as_bytes());
+}

@@ -227,6 +227,7 @@ fn parameter(parameter: &Parameter) -> Value {
             json!({ "type": "string", "enum": Format::ALL.map(Format::name), "default": Format::default().name() })
         }
         ParameterKind::Cursor => json!({ "type": "string", "format": "flow-window-cursor" }),
+        ParameterKind::Switch => json!({ "type": "string", "enum": ["1"] }),
         ParameterKind::AnyInteger => any(integer(i64::MIN)),
         ParameterKind::AnyText => any(json!({ "type": "string", "minLength": 1 })),
     };
