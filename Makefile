@@ -14,13 +14,19 @@ SPIN := $(shell spin --version 2>/dev/null | grep -Eq '^spin (4\.[1-9]|[5-9]|[1-
 # Built together, since what one shares with the other would else be built twice with other features.
 NATIVE := $(if $(SPIN),-p flows,-p flows -p standin)
 
-.PHONY: help up test lint load bench component native target
+# For clients that are written in Python; `make test` goes on without.
+PYTHON ?= python3
+
+.PHONY: help up test soak fuzz-api clients lint load bench component native target
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make up                serve flows on http://$(LISTEN)'
 	@echo 'make load FILES="…"    load files in the format of flows.txt.gz; prepare the database without FILES'
 	@echo 'make test              run every test'
+	@echo 'make soak              the long runs of tests/survival, and a row of figures for each fault'
+	@echo 'make fuzz-api          have schemathesis ask what the OpenAPI document allows, and what it does not'
+	@echo 'make clients           read answers by curl, requests, pandas, DuckDB and lxml'
 	@echo 'make bench             measure the component beside a native server; BENCH="--help" tells what else'
 	@echo 'make lint              formatting, clippy and rustdoc, warnings denied'
 
@@ -41,6 +47,28 @@ load: native
 test: component
 	$(CARGO) build --quiet --target $(WASM) --release -p probe
 	$(CARGO) test --workspace --exclude probe
+	@if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(MAKE) --no-print-directory fuzz-api; \
+	    else echo 'fuzz-api is left out: there is no $(PYTHON) with the modules venv and ensurepip'; fi
+
+# One test at a time, so that the times and the memory are those of one kind of trouble. ONLY picks tests by
+# a part of their names, such as `faults::`.
+soak: component
+	SOAK=1 $(CARGO) test -p flow-window --test survival -- --nocapture --test-threads=1 $(ONLY)
+
+# Each in a virtual environment of its own, which is made again when its list of packages changes.
+fuzz-api: component target/python/fuzz/installed
+	$(CARGO) build -p flows -p standin
+	target/python/fuzz/bin/python tests/fuzz/run.py
+
+clients: component target/python/clients/installed
+	$(CARGO) build -p flows -p standin
+	target/python/clients/bin/python tests/clients/read_back.py
+
+target/python/%/installed: tests/%/requirements.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 # BENCH takes more arguments, such as --rows 5000000, --scale or --slow-clients.
 bench: component native

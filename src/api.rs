@@ -90,7 +90,7 @@ pub async fn answer(request: &Request) -> Result<Response, ErrorCode> {
         Method::try_from(request.get_method()).map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
     let target = request.get_path_with_query().unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let accept = header(request, "accept");
+    let accept = header(request, "accept").filter(|accept| !accept.trim().is_empty());
     let ending = path
         .rsplit_once('.')
         .and_then(|(_, name)| Format::from_name(name));

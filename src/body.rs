@@ -50,8 +50,8 @@ pub enum Body {
     },
     /// Page by page.
     Streamed {
-        /// The first page, already read.
-        first: Page,
+        /// The first page as it is sent, at once, also through an encoder that would rather collect.
+        first: Vec<u8>,
         /// The pages behind it.
         rest: Pages,
         /// What writes them.
@@ -63,20 +63,20 @@ impl Body {
     /// The body for `first` and the pages behind it: whole if nothing is behind it.
     ///
     /// # Errors
-    /// A 500 when a flow of a first page that is all of the answer cannot be written.
+    /// A 500 when a flow of the first page cannot be written.
     pub fn new(first: Page, rest: Pages, encoder: Encoder, coder: Coder) -> Result<Self, Problem> {
         let mut writer = PageWriter { encoder, coder };
-        if !first.last {
-            return Ok(Self::Streamed {
-                first,
-                rest,
-                writer: Box::new(writer),
-            });
+        let then = if first.last { Then::End } else { Then::Flush };
+        let (bytes, _) = writer.part(&mut records(&first)?, first.last, then, usize::MAX)?;
+        if first.last {
+            let flows = writer.encoder.records();
+            return Ok(Self::Whole { bytes, flows });
         }
-        let (bytes, _) = writer.part(&mut records(&first)?, first.last, Then::End, usize::MAX)?;
-        Ok(Self::Whole {
-            bytes,
-            flows: writer.encoder.records(),
+        let writer = Box::new(writer);
+        Ok(Self::Streamed {
+            first: bytes,
+            rest,
+            writer,
         })
     }
 }
@@ -206,7 +206,7 @@ async fn read_ahead(mut pages: Pages, mut to_writer: Sender<Result<Page, Problem
 
 async fn send_pages(
     mut writer: BodyWriter,
-    first: Page,
+    first: Vec<u8>,
     pages: Receiver<Result<Page, Problem>>,
     mut page_writer: Box<PageWriter>,
     line: RequestLine,
@@ -239,35 +239,42 @@ enum Reached {
 
 async fn write_pages(
     writer: &mut BodyWriter,
-    first: Page,
+    first: Vec<u8>,
     mut pages: Receiver<Result<Page, Problem>>,
     page_writer: &mut PageWriter,
     bytes: &mut u64,
 ) -> Result<Reached, Problem> {
-    // The first flows are to be seen at once, also through an encoder that would rather collect.
-    let mut then = Then::Flush;
-    let mut next = Some(Ok(first));
-    while let Some(page) = next {
+    if !write(writer, first, bytes).await {
+        return Ok(Reached::Nobody);
+    }
+    while let Some(page) = pages.next().await {
         let page = page?;
         let mut records = records(&page)?;
         let mut more = true;
         while more {
             let chunk;
-            (chunk, more) = page_writer.part(&mut records, page.last, then, CHUNK)?;
-            let length = chunk.len() as u64;
-            if !chunk.is_empty() && !writer.stream_writer.write_all(chunk).await.is_empty() {
+            (chunk, more) = page_writer.part(&mut records, page.last, Then::More, CHUNK)?;
+            if !write(writer, chunk, bytes).await {
                 return Ok(Reached::Nobody);
             }
-            *bytes = bytes.saturating_add(length);
-            then = Then::More;
         }
         if page.last {
             return Ok(Reached::End);
         }
-        next = pages.next().await;
     }
     // The reader ends behind a last page or a failed one and nowhere else.
     Err(Problem::internal(
         "the pages of an answer ended before its last one",
     ))
+}
+
+/// Writes a chunk and counts it; `false` when nobody takes it any more.
+async fn write(writer: &mut BodyWriter, chunk: Vec<u8>, bytes: &mut u64) -> bool {
+    let length = chunk.len() as u64;
+    // An encoder that collects has nothing to send at times.
+    if length > 0 && !writer.stream_writer.write_all(chunk).await.is_empty() {
+        return false;
+    }
+    *bytes = bytes.saturating_add(length);
+    true
 }

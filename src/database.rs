@@ -160,7 +160,10 @@ fn problem_from(error: &Error) -> Problem {
         Problem::not_ready("the database cannot be opened; see the log")
     } else if message.contains("JSON cannot hold BLOB") {
         Problem::internal("a flow holds a BLOB, which no format can write")
-    } else if message.contains("exceeds limit") || message.contains("too big") {
+    } else if ["exceeds limit", "too big", "out of memory"]
+        .iter()
+        .any(|s| message.contains(s))
+    {
         Problem::too_large()
     } else {
         Problem::internal("the database cannot be read; see the log")
@@ -192,6 +195,7 @@ mod tests {
         assert_eq!(status("database is locked"), 503);
         assert_eq!(status("unable to open database file: x"), 503);
         assert_eq!(status("database disk image is malformed"), 500);
+        assert_eq!(status("out of memory"), 500);
         assert_eq!(problem_from(&Error::AccessDenied).status(), 503);
     }
 

@@ -44,7 +44,8 @@ async fn check_plan() -> Result<(), Problem> {
     }
 }
 
-/// `time` and `id` must be integers, or a window would compare them as something else.
+/// `time` and `id` must be integers, or a window would compare them as something else; and `id` must be
+/// unique, or a page could end among flows of the same place and the next one pass the rest over.
 ///
 /// SQLite sorts NULL before numbers and text and BLOBs behind them, so both ends of an index tell; a
 /// number with a fraction between them is found when its page is read.
@@ -55,8 +56,15 @@ async fn check_types() -> Result<(), Problem> {
         };
         format!("{}, {}", end("ASC"), end("DESC"))
     });
-    let row = database::row(&format!("SELECT {}", ends.join(", ")), Vec::new()).await?;
-    let types = row.map(|row| row.values).unwrap_or_default();
+    let statement = format!("SELECT {}, {UNIQUE_ID}", ends.join(", "));
+    let row = database::row(&statement, Vec::new()).await?;
+    let mut types = row.map(|row| row.values).unwrap_or_default();
+    if types.pop() != Some(Value::Integer(1)) {
+        return Err(Problem::not_ready(
+            "the id of flows is not declared to be unique; make it the primary key of a table, or \
+             CREATE UNIQUE INDEX flows_id ON flows (id)",
+        ));
+    }
     for (value, column) in types.iter().zip(["time", "time", "id", "id"]) {
         match value {
             Value::Text(kind) if kind != "integer" => {
@@ -71,3 +79,12 @@ async fn check_types() -> Result<(), Problem> {
     }
     Ok(())
 }
+
+/// Whether `id` alone is the primary key, or has a unique index of its own over all rows; or whether that
+/// cannot be told, of a view.
+const UNIQUE_ID: &str = "\
+    (SELECT group_concat(lower(name)) FROM pragma_table_info('flows') WHERE pk > 0) IS 'id' \
+    OR EXISTS (SELECT 1 FROM pragma_index_list('flows') AS list \
+        WHERE list.\"unique\" = 1 AND list.partial = 0 \
+        AND (SELECT group_concat(lower(name)) FROM pragma_index_info(list.name)) = 'id') \
+    OR EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'view' AND lower(name) = 'flows')";

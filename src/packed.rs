@@ -184,10 +184,12 @@ fn convert(piece: &[u8], kind: Kind, key: bool) -> Result<Cow<'_, [u8]>, &'stati
     }
 }
 
+/// SQLite writes 15 digits of a REAL in JSON: from here on its value is not known.
+const EXACT: f64 = 1e15;
+
 /// The integer that a number with a fraction or an exponent stands for, if it is one.
 fn whole(real: f64) -> Option<i64> {
-    // Both ends are powers of two and so exact as floating-point numbers.
-    let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&real);
+    let fits = real.abs() < EXACT;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "it fits and has no fraction"
@@ -495,6 +497,7 @@ mod tests {
             ("1.5", "flow 7: byte_count is 1.5, not an integer"),
             ("\"many\"", "flow 7: byte_count is \"many\", not an integer"),
             ("9e999", "flow 7: byte_count is 9e999, not an integer"),
+            ("1.0e+15", "flow 7: byte_count is 1.0e+15, not an integer"),
             ("\"9223372036854775808\"", "not an integer"),
         ] {
             let error = records(&ONE.replace("5323", piece))

@@ -79,18 +79,20 @@ impl State {
                          (SELECT user_version FROM pragma_user_version)";
         let row = database::row(statement, Vec::new()).await?;
         let mut values = row.map(|row| row.values).unwrap_or_default().into_iter();
-        Ok(Self::from_values(&mut values))
+        Self::from_values(&mut values)
     }
 
-    fn from_values(values: &mut impl Iterator<Item = Value>) -> Self {
-        let mut integer = || match values.next() {
-            Some(Value::Integer(value)) => Some(value),
-            _ => None,
+    fn from_values(values: &mut impl Iterator<Item = Value>) -> Result<Self, Problem> {
+        let newest = match values.next() {
+            Some(Value::Integer(id)) => Some(id),
+            Some(Value::Null) | None => None,
+            Some(_) => return Err(Problem::not_ready("the largest id of flows is no integer")),
         };
-        Self {
-            newest: integer(),
-            version: integer().unwrap_or(0),
-        }
+        let version = match values.next() {
+            Some(Value::Integer(version)) => version,
+            _ => 0,
+        };
+        Ok(Self { newest, version })
     }
 }
 
@@ -161,11 +163,12 @@ impl Pages {
     /// The first page asks for a flow more than is wanted, to see whether one is left.
     async fn read_first(&mut self) -> Result<(Packed, State), Problem> {
         let wanted = match self.wanted {
-            Some(wanted @ 1..=FIRST_ROWS) => wanted.saturating_add(1),
-            Some(wanted) => wanted,
-            None => i64::MAX,
+            Some(wanted @ 1..=FIRST_ROWS) => {
+                self.rows = wanted.saturating_add(1);
+                self.rows
+            }
+            wanted => wanted.unwrap_or(i64::MAX),
         };
-        self.rows = self.rows.max(wanted.min(FIRST_ROWS.saturating_add(1)));
         self.read(wanted, true).await
     }
 
@@ -281,7 +284,7 @@ impl Pages {
         };
         Ok((
             Packed { count, bytes, end },
-            State::from_values(&mut values),
+            State::from_values(&mut values)?,
         ))
     }
 

@@ -9,6 +9,7 @@ use crate::cursor::{self, Cursor};
 use crate::format::Format;
 use crate::negotiate;
 use crate::problem::Problem;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// A parameter of the query string: one row of the README's table.
 #[derive(Debug, Clone, Copy)]
@@ -297,15 +298,30 @@ impl Fallback<'_> {
 
     /// Whether the client of a request that may be faulty reads XML.
     pub fn asks_for_xml(self, query: &str) -> bool {
-        let given = query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("format="));
-        let format = given
-            .and_then(Format::from_name)
-            .or_else(|| self.format().ok());
+        let given = query.split('&').find_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            let format = decode(name, name).is_ok_and(|name| name == "format");
+            format.then(|| decode(name, value).ok()).flatten()
+        });
+        let named = given.and_then(|name| Format::from_name(&name));
+        let format = named.or_else(|| self.format().ok());
         format == Some(Format::Xml)
     }
 }
+
+/// What a query may hold as hosts let it through, and a URI may not (RFC 3986): it is escaped in a Link.
+/// Bytes beyond ASCII are in any case.
+const NO_URI: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// The query string that goes on behind this one: the same, with another cursor.
 pub fn with_cursor(query: &str, cursor: &str) -> String {
@@ -317,7 +333,8 @@ pub fn with_cursor(query: &str, cursor: &str) -> String {
         .split('&')
         .filter(|pair| !pair.is_empty() && !name(pair));
     let cursor = format!("cursor={cursor}");
-    kept.chain([cursor.as_str()]).collect::<Vec<_>>().join("&")
+    let next = kept.chain([cursor.as_str()]).collect::<Vec<_>>().join("&");
+    utf8_percent_encode(&next, NO_URI).to_string()
 }
 
 fn filter(parameter: &Parameter, values: &[Cow<'_, str>]) -> Result<Filter, Problem> {
@@ -386,7 +403,7 @@ fn decode<'a>(name: &str, text: &'a str) -> Result<Cow<'a, str>, Problem> {
         return Err(malformed());
     }
     let spaced = text.replace('+', " ");
-    let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8();
+    let decoded = percent_decode_str(&spaced).decode_utf8();
     decoded
         .map(|text| Cow::Owned(text.into_owned()))
         .map_err(|_| malformed())
@@ -573,6 +590,10 @@ mod tests {
             "limit=1&src_comp=%26&cursor=x"
         );
         assert_eq!(with_cursor("c%75rsor=a&", "x"), "cursor=x");
+        assert_eq!(
+            with_cursor("src_comp=ä<%26", "x"),
+            "src_comp=%C3%A4%3C%26&cursor=x"
+        );
     }
 
     #[test]
@@ -604,6 +625,7 @@ mod tests {
         assert!(xml.asks_for_xml("limit=x"));
         assert!(!xml.asks_for_xml("limit=x&format=json"));
         assert!(Fallback::default().asks_for_xml("limit=x&format=xml"));
+        assert!(Fallback::default().asks_for_xml("f%6Frmat=%78ml"));
         assert!(
             Fallback {
                 ending: None,

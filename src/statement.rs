@@ -187,7 +187,7 @@ impl Walk<'_> {
                 ),
             };
             conditions.push(format!(
-                "CAST({column} AS {kind}) IN ({})",
+                "CAST({column} AS {kind}) COLLATE BINARY IN ({})",
                 places.join(", ")
             ));
         }

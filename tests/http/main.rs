@@ -2,9 +2,18 @@
 //!
 //! Grouped by behaviour. Each test has a database and a server of its own; the component is compiled once.
 
+mod access;
+mod compression;
+mod conditional;
+mod continuation;
 mod documents;
+mod feed;
+mod filters;
 mod formats;
 mod log;
+mod other_routes;
 mod problems;
+mod properties;
+mod records;
 mod stand;
 mod window;

@@ -7,8 +7,9 @@ use crate::stand::{Answer, FLOWS, Stand};
 
 const SCHEMA: &str = include_str!("../../src/schema.sql");
 
+/// Asserts a problem in JSON with this status, in whose detail `detail` stands.
 #[track_caller]
-fn problem(answer: Answer, status: u16, detail: &str) -> serde_json::Value {
+pub(crate) fn problem(answer: Answer, status: u16, detail: &str) -> serde_json::Value {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(
         answer.header("content-type"),
@@ -75,6 +76,19 @@ fn a_problem_is_xml_where_xml_was_asked_for() {
             "{answer:?}"
         );
     }
+}
+
+#[test]
+fn a_problem_is_xml_however_the_format_is_written() {
+    let stand = Stand::with_flows([]);
+    for query in ["format=x%6Dl&limit=x", "form%61t=xml&limit=x"] {
+        let answer = stand.flows(query).with_status(400);
+        let content_type = answer.header("content-type");
+        assert_eq!(content_type, "application/problem+xml", "{answer:?}");
+    }
+    // And it is no longer where the request was for something else after all.
+    let answer = stand.get(&format!("{FLOWS}.xml?format=%6Ason&limit=x"));
+    assert_eq!(problem(answer, 400, "limit")["parameter"], "limit");
 }
 
 #[test]
@@ -192,7 +206,7 @@ fn a_value_that_no_format_can_write_is_500_without_sql_or_path() {
 
 /// What a client of `target` receives to the end of the connection, body and framing.
 #[track_caller]
-fn raw(stand: &Stand, target: &str) -> String {
+pub(crate) fn raw(stand: &Stand, target: &str) -> String {
     let mut client = TcpStream::connect(stand.address()).unwrap();
     write!(
         client,

@@ -1,6 +1,8 @@
 //! What every test stands on: a database, a server over it, and typed answers.
 
 use std::fmt;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -34,6 +36,18 @@ impl Stand {
     #[track_caller]
     pub(crate) fn with_flows(flows: impl IntoIterator<Item = (i64, i64)>) -> Self {
         let stand = Self::with_sql(include_str!("../../src/schema.sql"));
+        stand.insert(flows);
+        stand
+    }
+
+    /// Serves a database of the schema that holds flows with these `(id, time)`, with variables set.
+    #[track_caller]
+    pub(crate) fn with_variables_and_flows(
+        variables: &[(&str, &str)],
+        flows: impl IntoIterator<Item = (i64, i64)>,
+    ) -> Self {
+        let stand = Self::with_variables(variables);
+        stand.execute(include_str!("../../src/schema.sql"));
         stand.insert(flows);
         stand
     }
@@ -142,6 +156,35 @@ impl Stand {
         self.get(&format!("{FLOWS}?{query}"))
     }
 
+    /// Asks with headers.
+    #[track_caller]
+    pub(crate) fn get_with(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        self.request_with("GET", target, headers)
+    }
+
+    /// Asks for a path and query, and then for what each `Link` leads to, until there is none.
+    #[track_caller]
+    pub(crate) fn portions(&self, target: &str) -> Vec<Answer> {
+        let mut portions = vec![self.get(target).ok()];
+        while let Some(next) = portions.last().and_then(Answer::next) {
+            assert!(portions.len() < 10_000, "{target}: links without an end");
+            let next = self.get(next).ok();
+            portions.push(next);
+        }
+        portions
+    }
+
+    /// Sends a request of just these headers by a socket of its own, to see what a client library hides.
+    #[track_caller]
+    pub(crate) fn open(&self, request_line: &str, headers: &str) -> TcpStream {
+        let mut client = TcpStream::connect(self.address()).expect("a connection");
+        let request =
+            format!("{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        let sent = client.write_all(request.as_bytes());
+        sent.unwrap_or_else(|error| panic!("{request_line}: {error}"));
+        client
+    }
+
     /// Asks with any method.
     #[track_caller]
     pub(crate) fn request(&self, method: &str, target: &str) -> Answer {
@@ -229,6 +272,62 @@ impl Answer {
             .get(name)
             .and_then(|value| value.to_str().ok())
             .unwrap_or("")
+    }
+
+    /// Asserts a status, and hands the answer on.
+    #[track_caller]
+    pub(crate) fn with_status(self, status: u16) -> Self {
+        assert!(self.status == status && self.broken.is_none(), "{self:?}");
+        self
+    }
+
+    /// Where `Link` leads to, if it is there.
+    #[track_caller]
+    pub(crate) fn next(&self) -> Option<&str> {
+        let link = self.headers.get("link")?.to_str().expect("text");
+        let target = link
+            .strip_prefix('<')
+            .and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
+        Some(target.unwrap_or_else(|| panic!("{link:?} is no link to a next portion: {self:?}")))
+    }
+
+    /// The cursor that `Link` holds.
+    #[track_caller]
+    pub(crate) fn cursor(&self) -> &str {
+        let next = self.next().unwrap_or_else(|| panic!("no Link: {self:?}"));
+        let (_, cursor) = next
+            .rsplit_once("cursor=")
+            .unwrap_or_else(|| panic!("no cursor: {next}"));
+        cursor
+    }
+
+    /// The watermark.
+    #[track_caller]
+    pub(crate) fn watermark(&self) -> i64 {
+        let watermark = self.header("flow-watermark").parse();
+        watermark.unwrap_or_else(|error| panic!("Flow-Watermark: {error}: {self:?}"))
+    }
+
+    /// Whether a header is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.headers.contains_key(name)
+    }
+
+    /// The body of an answer that says it is gzip, decoded.
+    #[track_caller]
+    pub(crate) fn inflated(&self) -> Vec<u8> {
+        assert_eq!(self.header("content-encoding"), "gzip", "{self:?}");
+        let mut plain = Vec::new();
+        let mut decoder = flate2::read::GzDecoder::new(self.body.as_slice());
+        let read = decoder.read_to_end(&mut plain);
+        read.unwrap_or_else(|error| panic!("not gzip: {error}: {self:?}"));
+        let behind = decoder.into_inner();
+        assert!(
+            behind.is_empty(),
+            "{} bytes behind the gzip: {self:?}",
+            behind.len()
+        );
+        plain
     }
 
     /// The body as text.

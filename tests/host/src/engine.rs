@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Cache, Config, Engine, PoolingAllocationConfig, Store};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
@@ -32,6 +33,7 @@ pub struct App {
     /// The manifest it was loaded from.
     pub manifest: Manifest,
     engine: Engine,
+    component: Component,
     service: std::sync::Arc<ProxyPre<Host>>,
 }
 
@@ -62,8 +64,30 @@ impl App {
         Ok(Self {
             manifest,
             engine,
+            component,
             service: std::sync::Arc::new(ProxyPre::P3(service)),
         })
+    }
+
+    /// Everything that the component imports, one line a function: its interface and its name.
+    ///
+    /// An interface that is imported for its types alone is a line of its own.
+    pub fn imports(&self) -> Vec<String> {
+        let imports = self.component.component_type();
+        let mut lines = Vec::new();
+        for (interface, import) in imports.imports(&self.engine) {
+            let before = lines.len();
+            if let ComponentItem::ComponentInstance(instance) = import.ty {
+                let functions = instance.exports(&self.engine);
+                let functions = functions
+                    .filter(|(_, export)| matches!(export.ty, ComponentItem::ComponentFunc(_)));
+                lines.extend(functions.map(|(name, _)| format!("{interface} {name}")));
+            }
+            if lines.len() == before {
+                lines.push(interface.to_owned());
+            }
+        }
+        lines
     }
 
     /// Makes an instance of the component with a store of its own.

@@ -7,10 +7,12 @@
 //! - [`manifest`]: what is read of `spin.toml` and of the runtime configuration file
 //! - [`engine`]: wasmtime set up as Spin sets it up, and the compiled component
 //! - [`sqlite`]: the host side of `spin:sqlite@3.1.0`
+//! - [`faults`]: what a test wants to go wrong with the database
 //! - [`variables`]: the host side of `spin:variables@3.0.0`
 //! - [`server`]: the listener, instance reuse and what becomes of a failed body
 
 pub mod engine;
+pub mod faults;
 pub mod manifest;
 pub mod server;
 pub mod sqlite;

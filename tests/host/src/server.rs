@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,7 @@ pub struct Server {
     address: SocketAddr,
     database: Database,
     closing: Arc<AtomicBool>,
+    trapped: Arc<AtomicUsize>,
     runtime: Option<Runtime>,
 }
 
@@ -83,12 +84,14 @@ impl Server {
         let variables = app.manifest.component_variables(&settings.variables)?;
         let database = Database::new(settings.database);
         let closing = Arc::<AtomicBool>::default();
+        let trapped = Arc::<AtomicUsize>::default();
         let handler = ProxyHandler::new(Component {
             app,
             database: database.clone(),
             variables: Variables(Arc::new(variables)),
             log: settings.log,
             closing: closing.clone(),
+            trapped: trapped.clone(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -102,6 +105,7 @@ impl Server {
             address,
             database,
             closing,
+            trapped,
             runtime: Some(runtime),
         })
     }
@@ -114,6 +118,11 @@ impl Server {
     /// The database it serves from.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// Instances that have ended in a trap so far.
+    pub fn trapped(&self) -> usize {
+        self.trapped.load(Ordering::SeqCst)
     }
 }
 
@@ -231,6 +240,7 @@ struct Component {
     variables: Variables,
     log: Option<MemoryOutputPipe>,
     closing: Arc<AtomicBool>,
+    trapped: Arc<AtomicUsize>,
 }
 
 impl HandlerState for Component {
@@ -250,6 +260,7 @@ impl HandlerState for Component {
             expiration: IdleTimeout(Box::pin(tokio::time::sleep(Duration::ZERO))),
             state: Reuse {
                 closing: self.closing.clone(),
+                trapped: self.trapped.clone(),
             },
         })
     }
@@ -280,6 +291,7 @@ impl WorkerExpiration for IdleTimeout {
 /// How often and by how many requests at once an instance is used.
 struct Reuse {
     closing: Arc<AtomicBool>,
+    trapped: Arc<AtomicUsize>,
 }
 
 impl WorkerState for Reuse {
@@ -310,6 +322,7 @@ impl WorkerState for Reuse {
         if let Err(error) = result
             && !self.closing.load(Ordering::Relaxed)
         {
+            self.trapped.fetch_add(1, Ordering::SeqCst);
             eprintln!("worker failed: {error:?}");
         }
         drop(store);

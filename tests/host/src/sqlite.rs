@@ -14,11 +14,13 @@
 //!   future is dropped with it, and a guest that awaits it traps; the mutex is poisoned, and a guest that
 //!   does not await it finds the connection of no more use.
 //!
+//! What else can go wrong, a test may plan: see [`crate::faults`].
+//!
 //! Left out: the half of the interface without streams, and `changes` and `last-insert-rowid`.
 
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
@@ -31,7 +33,9 @@ use wasmtime::component::{
     StreamReader, StreamResult,
 };
 
-use bindings::spin::sqlite::sqlite::{self, Error, RowResult, Value};
+use bindings::spin::sqlite::sqlite::{self, RowResult, Value};
+
+use crate::faults::{Faults, Point};
 
 mod bindings {
     #![allow(missing_docs, unreachable_pub, reason = "generated code")]
@@ -58,7 +62,7 @@ mod bindings {
     });
 }
 
-pub(crate) use sqlite::add_to_linker;
+pub(crate) use sqlite::{Error, add_to_linker};
 
 /// The most bytes that one row may hold.
 pub const MAX_ROW_BYTES: usize = 128 << 20;
@@ -74,6 +78,7 @@ const ROWS_IN_FLIGHT: usize = 4;
 pub struct Database {
     path: Arc<PathBuf>,
     open: Arc<AtomicUsize>,
+    faults: Faults,
 }
 
 impl Database {
@@ -82,7 +87,13 @@ impl Database {
         Self {
             path: Arc::new(path.into()),
             open: Arc::default(),
+            faults: Faults::default(),
         }
+    }
+
+    /// What a test has planned to go wrong with it; nothing, to begin with.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// SQLite connections that are open now, over all instances.
@@ -123,6 +134,8 @@ impl Database {
 pub struct Connection {
     database: Database,
     opened: Arc<OnceLock<Arc<Mutex<Opened>>>>,
+    /// Set by a planned fault alone.
+    gone: Arc<AtomicBool>,
 }
 
 /// An open SQLite connection, counted while it lives.
@@ -152,6 +165,7 @@ impl Connection {
         Self {
             database,
             opened: Arc::default(),
+            gone: Arc::default(),
         }
     }
 
@@ -171,12 +185,23 @@ impl Connection {
 
     /// Starts a statement on a blocking thread; its rows and its end arrive through channels.
     async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Query, Error> {
+        if self.gone.load(Ordering::SeqCst) {
+            return Err(Error::InvalidConnection);
+        }
         let opened = self.opened()?;
+        let faults = self.database.faults.clone();
+        let gone = self.gone.clone();
         let (columns_tx, columns) = oneshot::channel();
         let (rows_tx, rows) = mpsc::channel(ROWS_IN_FLIGHT);
         let (end_tx, end) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
-            _ = end_tx.send(run(&opened, &statement, parameters, columns_tx, &rows_tx));
+            let end = run(
+                &opened, &faults, &statement, parameters, columns_tx, &rows_tx,
+            );
+            if matches!(end, Err(Error::InvalidConnection)) {
+                gone.store(true, Ordering::SeqCst);
+            }
+            _ = end_tx.send(end);
         });
         let columns = columns.await.map_err(io)?;
         Ok(Query { columns, rows, end })
@@ -192,6 +217,7 @@ struct Query {
 
 fn run(
     opened: &Mutex<Opened>,
+    faults: &Faults,
     statement: &str,
     parameters: Vec<Value>,
     columns: oneshot::Sender<Vec<String>>,
@@ -199,11 +225,13 @@ fn run(
 ) -> Result<(), Error> {
     // A panic below poisons the mutex, and the connection with it, as in Spin.
     let opened = opened.lock().map_err(io)?;
-    let mut statement = match opened.sqlite.prepare_cached(statement) {
+    let prepared = faults.pass_blocking(Point::Prepare);
+    let prepared = prepared.and_then(|()| opened.sqlite.prepare_cached(statement).map_err(io));
+    let mut statement = match prepared {
         Ok(statement) => statement,
         Err(error) => {
             _ = columns.send(Vec::new());
-            return Err(io(error));
+            return Err(error);
         }
     };
     let names = statement
@@ -227,10 +255,11 @@ fn run(
                 "query result exceeds limit of {MAX_ROW_BYTES} bytes"
             )));
         }
+        faults.pass_blocking(Point::Row)?;
         let sent = rows_tx.blocking_send(RowResult { values });
         sent.map_err(|_| Error::Io("row send error".into()))?;
     }
-    Ok(())
+    faults.pass_blocking(Point::End)
 }
 
 fn deny_attach(context: AuthContext<'_>) -> Authorization {
@@ -298,16 +327,20 @@ impl Databases {
         }
     }
 
+    fn allowed(&self, label: &str) -> Result<&Database, Error> {
+        let allowed = self.allowed.iter().find(|(name, _)| name == label);
+        allowed
+            .map(|(_, database)| database)
+            .ok_or(Error::AccessDenied)
+    }
+
     fn open(&mut self, label: &str) -> Result<Resource<Connection>, Error> {
-        let database = self.allowed.iter().find(|(name, _)| name == label);
-        let (_, database) = database.ok_or(Error::AccessDenied)?;
+        let database = self.allowed(label)?.clone();
         if self.open >= MAX_CONNECTIONS {
             return Err(Error::Io("too many connections opened".into()));
         }
         self.open += 1;
-        self.table
-            .push(Connection::new(database.clone()))
-            .map_err(io)
+        self.table.push(Connection::new(database)).map_err(io)
     }
 }
 
@@ -330,7 +363,15 @@ impl<T: Send + 'static> sqlite::HostConnectionWithStore<T> for Databases {
         accessor: &Accessor<T, Self>,
         database: String,
     ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
-        Ok(accessor.with(|mut access| access.get().open(&database)))
+        let faults = accessor.with(|mut access| {
+            let allowed = access.get().allowed(&database);
+            allowed.map(|database| database.faults.clone())
+        });
+        let passed = match faults {
+            Ok(faults) => faults.pass(Point::Open).await?,
+            Err(error) => Err(error),
+        };
+        Ok(passed.and_then(|()| accessor.with(|mut access| access.get().open(&database))))
     }
 
     async fn execute_async(
@@ -341,6 +382,9 @@ impl<T: Send + 'static> sqlite::HostConnectionWithStore<T> for Databases {
     ) -> wasmtime::Result<Result<Started, Error>> {
         let connection =
             accessor.with(|mut access| access.get().table.get(&connection).cloned())?;
+        if let Err(error) = connection.database.faults.pass(Point::Execute).await? {
+            return Ok(Err(error));
+        }
         let Query { columns, rows, end } = match connection.query(statement, parameters).await {
             Ok(query) => query,
             Err(error) => return Ok(Err(error)),

@@ -1,0 +1,202 @@
+"""Clients that others wrote read an answer of 100 thousand flows, and get what the database holds.
+
+Each client reads as its users would: by its own HTTP where it has one, else out of a file that curl wrote.
+What is right comes from Python's sqlite3, in the order of (time, id).
+"""
+
+import csv
+import gzip
+import io
+import json
+import pathlib
+import sqlite3
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+# No folders of bytecode among the sources.
+sys.dont_write_bytecode = True
+
+import duckdb  # noqa: E402
+import lxml.etree  # noqa: E402
+import pandas  # noqa: E402
+import requests  # noqa: E402
+
+from served import served  # noqa: E402
+
+ROWS = 100_000
+#: The fields of a record, and the type of each.
+FIELDS = {
+    "id": int,
+    "time": int,
+    "duration": int,
+    "src_comp": str,
+    "src_port": str,
+    "dst_comp": str,
+    "dst_port": str,
+    "protocol": int,
+    "packet_count": int,
+    "byte_count": int,
+}
+TEXTS = [name for name, kind in FIELDS.items() if kind is str]
+
+
+def rows_of_records(records):
+    """Rows out of objects, whose fields must be those of a record, in their order."""
+    rows = []
+    for record in records:
+        if list(record) != list(FIELDS):
+            raise ValueError(f"fields {list(record)}")
+        rows.append(tuple(record.values()))
+    return rows
+
+
+def rows_of_csv(text):
+    reader = csv.reader(io.StringIO(text, newline=""))
+    if next(reader) != list(FIELDS):
+        raise ValueError("another header line")
+    return [tuple(kind(value) for kind, value in zip(FIELDS.values(), row, strict=True)) for row in reader]
+
+
+def rows_of_frame(frame):
+    if list(frame.columns) != list(FIELDS):
+        raise ValueError(f"columns {list(frame.columns)}")
+    return list(zip(*(frame[name].tolist() for name in FIELDS), strict=True))
+
+
+def rows_of_xml(root):
+    if root.tag != "records" or any(record.tag != "record" for record in root):
+        raise ValueError("other elements")
+    rows = []
+    for record in root:
+        if [field.tag for field in record] != list(FIELDS):
+            raise ValueError(f"fields {[field.tag for field in record]}")
+        rows.append(tuple(kind(field.text or "") for kind, field in zip(FIELDS.values(), record)))
+    return rows
+
+
+def curl(url, *options):
+    """The body as curl writes it; a body that breaks off makes curl, and so this, fail."""
+    return subprocess.run(["curl", "-sS", "--fail", *options, url], check=True, capture_output=True).stdout
+
+
+def got(url, accepted):
+    """What `requests` got, which decodes gzip by itself."""
+    answer = requests.get(url, headers={"Accept-Encoding": accepted}, timeout=60)
+    answer.raise_for_status()
+    coded = answer.headers.get("Content-Encoding", "identity")
+    if coded != accepted:
+        raise ValueError(f"asked for {accepted} and got {coded}")
+    return answer
+
+
+def attempts(url, folder):
+    """Every way to read that is tried: its name, and what returns rows."""
+    flows = f"{url}/api/v1/stream/flows"
+    file = {name: str(folder / f"flows.{name}") for name in ("json", "ndjson", "csv", "xml")}
+    for name, path in file.items():
+        curl(f"{flows}.{name}", "-o", path)
+        # As `curl -H 'Accept-Encoding: gzip' -o …` leaves it.
+        curl(f"{flows}.{name}", "-H", "Accept-Encoding: gzip", "-o", f"{path}.gz")
+        with gzip.open(f"{path}.gz") as coded, open(path, "rb") as plain:
+            if coded.read() != plain.read():
+                raise SystemExit(f"{name}: gzip holds something else")
+
+    for options in [], ["--compressed"], ["--http1.0"]:
+        said = " ".join(["curl", *options])
+        yield f"{said}: json", lambda o=options: rows_of_records(json.loads(curl(f"{flows}.json", *o)))
+        yield f"{said}: ndjson", lambda o=options: rows_of_records(
+            map(json.loads, curl(f"{flows}.ndjson", *o).splitlines())
+        )
+        yield f"{said}: csv", lambda o=options: rows_of_csv(curl(f"{flows}.csv", *o).decode())
+
+    for coding in "identity", "gzip":
+        yield f"requests, {coding}: json", lambda c=coding: rows_of_records(got(f"{flows}.json", c).json())
+        yield f"requests, {coding}: ndjson", lambda c=coding: rows_of_records(
+            map(json.loads, got(f"{flows}.ndjson", c).iter_lines())
+        )
+        yield f"requests, {coding}: csv", lambda c=coding: rows_of_csv(got(f"{flows}.csv", c).content.decode())
+        yield f"lxml over requests, {coding}: xml", lambda c=coding: rows_of_xml(
+            lxml.etree.fromstring(got(f"{flows}.xml", c).content)
+        )
+
+    # Ports are text, also where they look like numbers; without a word pandas would guess.
+    as_text = dict.fromkeys(TEXTS, str)
+    read_json = {"dtype": as_text}
+    read_csv = {"dtype": as_text, "keep_default_na": False}
+    yield "pandas read_json by URL", lambda: rows_of_frame(pandas.read_json(f"{flows}.json", **read_json))
+    yield "pandas read_json by URL, lines", lambda: rows_of_frame(
+        pandas.read_json(f"{flows}.ndjson", lines=True, **read_json)
+    )
+    yield "pandas read_csv by URL", lambda: rows_of_frame(pandas.read_csv(f"{flows}.csv", **read_csv))
+    accepts = {"storage_options": {"Accept-Encoding": "gzip"}}
+    yield "pandas read_csv by URL, gzip", lambda: rows_of_frame(
+        pandas.read_csv(f"{flows}.csv", **read_csv, **accepts)
+    )
+    yield "pandas read_json by URL, gzip", lambda: rows_of_frame(
+        pandas.read_json(f"{flows}.json", **read_json, **accepts)
+    )
+
+    columns = {name: "BIGINT" if kind is int else "VARCHAR" for name, kind in FIELDS.items()}
+
+    def duck(call):
+        relation = duckdb.sql(f"SELECT * FROM {call}")
+        if relation.columns != list(FIELDS):
+            raise ValueError(f"columns {relation.columns}")
+        return relation.fetchall()
+
+    for ending in "", ".gz":
+        said = f"duckdb{', gzip' if ending else ''}"
+        yield f"{said}: read_json", lambda e=ending: duck(f"read_json('{file['json']}{e}', columns={columns})")
+        yield f"{said}: read_json, ndjson", lambda e=ending: duck(
+            f"read_json('{file['ndjson']}{e}', columns={columns})"
+        )
+        yield f"{said}: read_csv", lambda e=ending: duck(f"read_csv('{file['csv']}{e}', types={columns})")
+        # What it makes of the types by itself, since strings stand in quotes.
+        yield f"{said}: read_json, types by itself", lambda e=ending: duck(f"read_json_auto('{file['json']}{e}')")
+
+    yield "lxml from a file", lambda: rows_of_xml(lxml.etree.parse(file["xml"]).getroot())
+    yield "lxml from a file, gzip", lambda: rows_of_xml(lxml.etree.parse(f"{file['xml']}.gz").getroot())
+    yield "lxml from a file, record by record", lambda: [
+        row
+        for _, record in lxml.etree.iterparse(file["xml"], tag="record")
+        for row in [tuple(kind(field.text or "") for kind, field in zip(FIELDS.values(), record))]
+        if record.clear() is None
+    ]
+
+
+def difference(found, expected):
+    """Where two lists of rows part, in a line."""
+    for place, (one, other) in enumerate(zip(found, expected)):
+        if one != other:
+            return f"row {place} is {one}, expected {other}"
+    return f"{len(found)} rows, expected {len(expected)}"
+
+
+def main():
+    failures = 0
+    with served(ROWS) as server:
+        with sqlite3.connect(server.database) as database:
+            expected = database.execute(f"SELECT {', '.join(FIELDS)} FROM flows ORDER BY time, id").fetchall()
+        if len(expected) != ROWS:
+            raise SystemExit(f"{len(expected)} rows in the database")
+        tried = 0
+        for name, read in attempts(server.url, server.database.parent):
+            started = time.monotonic()
+            try:
+                found = read()
+                wrong = None if found == expected else difference(found, expected)
+            except Exception as error:  # Any failure of a client is a result, not the end.
+                wrong = f"{type(error).__name__}: {error}"
+            took = time.monotonic() - started
+            tried += 1
+            failures += wrong is not None
+            print(f"{'ok  ' if wrong is None else 'FAIL'} {name} ({took:.1f} s){f': {wrong}' if wrong else ''}")
+    print(f"{tried - failures} of {tried} ways to read gave the {ROWS} rows of the database")
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()

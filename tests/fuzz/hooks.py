@@ -1,0 +1,114 @@
+"""What schemathesis cannot read out of the OpenAPI document: where cursors come from, and a lock that is shut.
+
+A cursor is opaque and valid only with the question it came from, and a text that is generated never is one.
+So real ones are fetched: from the `Link` of limited answers to the plain question, which asks for all flows.
+
+- The format `flow-window-cursor` gives these cursors.
+- A *valid* case that has one loses the other parameters of the question (window, order, filters), since it
+  would be another question with them. `limit`, `format` and `end` stay: they may change from portion to
+  portion.
+- A case that is meant to be *invalid* stays as it was generated, its cursor beside other parameters or not:
+  a 400 is what it has to get in either case.
+- A case that is meant to be invalid for its query alone, and is valid once it is written into a URL, is
+  dropped: `src_comp` as the number 361 or as the boolean false is no array of texts, but on the wire both are
+  the one text `src_comp=361`, `src_comp=false`.
+
+With FLOW_WINDOW_TOKEN set the server asks for that token, and the document's "a token or none", which is
+true of servers in general, becomes "a token": now an answer without one is a failure.
+"""
+
+import os
+import re
+import urllib.request
+
+import schemathesis
+from hypothesis import strategies
+from schemathesis import GenerationMode
+from schemathesis.core.parameters import ParameterLocation
+
+URL = os.environ["FLOW_WINDOW_URL"]
+TOKEN = os.environ.get("FLOW_WINDOW_TOKEN")
+
+#: Parameters that make a question another one.
+QUESTION = {
+    "scanned_after",
+    "scanned_before",
+    "after_id",
+    "src_comp",
+    "dst_comp",
+    "src_port",
+    "dst_port",
+    "protocol",
+}
+
+
+def fetch_cursor(limit):
+    request = urllib.request.Request(f"{URL}/api/v1/stream/flows?limit={limit}")
+    if TOKEN:
+        request.add_header("Authorization", f"Bearer {TOKEN}")
+    with urllib.request.urlopen(request) as answer:
+        link = answer.headers["Link"]
+    return link.removeprefix("<").removesuffix('>; rel="next"').partition("cursor=")[2]
+
+
+# Inside the first page, at its end, in a later page, and at the last flow but one.
+CURSORS = [fetch_cursor(limit) for limit in (1, 2, 99, 500, 501, 2500, 4999)]
+
+schemathesis.openapi.format("flow-window-cursor", strategies.sampled_from(CURSORS))
+
+
+def of_one_question(query):
+    return {name: value for name, value in query.items() if name not in QUESTION}
+
+
+@schemathesis.hook
+def map_case(context, case):
+    valid = case.meta is None or case.meta.generation.mode == GenerationMode.POSITIVE
+    if valid and isinstance(case.query, dict) and case.query.get("cursor") in CURSORS:
+        case.query = of_one_question(case.query)
+    return case
+
+
+def is_integer(text, least=-(2**63)):
+    return re.fullmatch(r"-?[0-9]+", text) is not None and least <= int(text) < 2**63
+
+
+#: What one value of a parameter has to look like in a URL. A cursor is left out: just a real one will do.
+VALID = {
+    "scanned_after": is_integer,
+    "scanned_before": is_integer,
+    "after_id": is_integer,
+    "limit": lambda text: is_integer(text, 0),
+    "format": lambda text: text in ("json", "xml", "ndjson", "csv"),
+    "end": lambda text: text == "1",
+    "src_comp": bool,
+    "dst_comp": bool,
+    "src_port": bool,
+    "dst_port": bool,
+    "protocol": is_integer,
+}
+REPEATABLE = {"src_comp", "dst_comp", "src_port", "dst_port", "protocol"}
+
+
+def is_valid_in_a_url(name, value):
+    values = value if isinstance(value, list) else [value]
+    plain = all(isinstance(one, (str, int)) for one in values)
+    once = len(values) == 1 or (len(values) > 1 and name in REPEATABLE)
+    return plain and once and name in VALID and all(VALID[name](str(one)) for one in values)
+
+
+@schemathesis.hook
+def filter_case(context, case):
+    if case.meta is None or case.meta.generation.mode != GenerationMode.NEGATIVE:
+        return True
+    parts = case.meta.components.items()
+    invalid = {place for place, part in parts if part.mode == GenerationMode.NEGATIVE}
+    if invalid != {ParameterLocation.QUERY} or not isinstance(case.query, dict):
+        return True
+    return not all(is_valid_in_a_url(name, value) for name, value in case.query.items())
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    if TOKEN:
+        raw_schema["security"] = [{"token": []}]

@@ -1,0 +1,262 @@
+//! Who may ask: the access token, and pages of other origins.
+
+use crate::problems::problem;
+use crate::stand::{Answer, FLOWS, Stand};
+
+const OTHERS: [&str; 3] = [
+    "/api/v1/extent",
+    "/api/v1/schema/bigquery",
+    "/api/v1/openapi.json",
+];
+const HEALTH: &str = "/api/v1/health";
+
+fn locked() -> Stand {
+    Stand::with_variables_and_flows(&[("api_token", "s3cret")], [(1, 1), (2, 2)])
+}
+
+#[track_caller]
+fn with_token(stand: &Stand, target: &str, authorization: &str) -> Answer {
+    stand.get_with(target, &[("authorization", authorization)])
+}
+
+#[test]
+fn without_the_token_every_path_but_health_is_401_and_names_the_scheme() {
+    let stand = locked();
+    let targets = [
+        FLOWS.to_owned(),
+        format!("{FLOWS}.csv"),
+        format!("{FLOWS}?limit=x"),
+        "/nowhere".to_owned(),
+        "/".to_owned(),
+    ];
+    for target in targets.iter().map(String::as_str).chain(OTHERS) {
+        for authorization in [
+            None,
+            Some("Bearer wrong"),
+            Some("Bearer s3cre"),
+            Some("Bearer s3crets"),
+            Some("Bearer S3CRET"),
+            Some("Bearer"),
+            Some("Bearer "),
+            Some("Basic s3cret"),
+            Some("s3cret"),
+        ] {
+            let headers: Vec<_> = authorization
+                .map(|value| ("authorization", value))
+                .into_iter()
+                .collect();
+            let answer = stand.get_with(target, &headers);
+            assert!(
+                answer.header("www-authenticate").starts_with("Bearer"),
+                "{answer:?}"
+            );
+            assert!(!answer.text().contains("s3cret"), "{answer:?}");
+            assert!(
+                !answer.has("flow-watermark") && !answer.has("etag"),
+                "{answer:?}"
+            );
+            problem(answer, 401, "token");
+        }
+        assert_eq!(stand.request("HEAD", target).status, 401, "{target}");
+        assert_eq!(stand.request("POST", target).status, 401, "{target}");
+        assert_eq!(stand.request("OPTIONS", target).status, 401, "{target}");
+    }
+    // A page is not told whether what it knows is current either.
+    stand
+        .get_with(FLOWS, &[("if-none-match", "*")])
+        .with_status(401);
+    assert_eq!(stand.get(HEALTH).ok().json()["status"], "ok");
+}
+
+#[test]
+fn with_the_token_all_is_as_it_is_without_one() {
+    let stand = locked();
+    for authorization in ["Bearer s3cret", "bearer s3cret", "BEARER s3cret"] {
+        assert_eq!(
+            with_token(&stand, FLOWS, authorization).flows(),
+            [(1, 1), (2, 2)]
+        );
+    }
+    let authorization = "Bearer s3cret";
+    for target in OTHERS {
+        with_token(&stand, target, authorization).ok();
+    }
+    problem(
+        with_token(&stand, "/nowhere", authorization),
+        404,
+        "/nowhere",
+    );
+    problem(
+        with_token(&stand, &format!("{FLOWS}?limit=x"), authorization),
+        400,
+        "limit",
+    );
+    let posted = stand.request_with("POST", FLOWS, &[("authorization", authorization)]);
+    problem(posted, 405, "POST");
+    let limited = with_token(&stand, &format!("{FLOWS}?limit=1"), authorization).ok();
+    let next = limited.next().expect("a Link").to_owned();
+    assert!(!next.contains("s3cret"), "{next}");
+    stand.get(&next).with_status(401);
+    assert_eq!(with_token(&stand, &next, authorization).flows(), [(2, 2)]);
+}
+
+#[test]
+fn a_401_is_xml_where_xml_was_asked_for() {
+    let answer = locked().get(&format!("{FLOWS}.xml")).with_status(401);
+    assert_eq!(
+        answer.header("content-type"),
+        "application/problem+xml",
+        "{answer:?}"
+    );
+    roxmltree::Document::parse(answer.text()).expect("XML");
+}
+
+#[test]
+fn without_the_variable_an_authorization_changes_nothing() {
+    let stand = Stand::with_flows([(1, 1)]);
+    for authorization in ["Bearer x", "Basic eDp5", ""] {
+        assert_eq!(
+            with_token(&stand, FLOWS, authorization).flows(),
+            [(1, 1)],
+            "{authorization}"
+        );
+    }
+}
+
+/// The headers that let a page of another origin read an answer.
+const CORS: [&str; 5] = [
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-allow-methods",
+    "access-control-allow-headers",
+    "access-control-max-age",
+];
+
+#[test]
+fn with_cors_origin_set_its_pages_may_read_answers_and_problems() {
+    for origin in ["https://flows.example", "*"] {
+        let stand = Stand::with_variables_and_flows(
+            &[("cors_origin", origin)],
+            (1..=3000).map(|id| (id, id)),
+        );
+        let tag = stand.flows("limit=1").ok().header("etag").to_owned();
+        let page = [
+            ("origin", "https://flows.example"),
+            ("if-none-match", tag.as_str()),
+        ];
+        for (target, status) in [
+            (FLOWS.to_owned(), 200),
+            (format!("{FLOWS}?limit=1"), 304),
+            (format!("{FLOWS}?limit=x"), 400),
+            ("/nowhere".to_owned(), 404),
+            ("/api/v1/extent".to_owned(), 200),
+            ("/api/v1/schema/bigquery".to_owned(), 200),
+            ("/api/v1/openapi.json".to_owned(), 200),
+            (HEALTH.to_owned(), 200),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let answer = stand
+                    .request_with(method, &target, &page)
+                    .with_status(status);
+                assert_eq!(
+                    answer.header("access-control-allow-origin"),
+                    origin,
+                    "{answer:?}"
+                );
+                let exposed = answer.header("access-control-expose-headers");
+                let mut exposed: Vec<_> = exposed.split(", ").collect();
+                exposed.sort_unstable();
+                assert_eq!(exposed, ["ETag", "Flow-Watermark", "Link"], "{answer:?}");
+            }
+        }
+        let post = stand.request_with("POST", FLOWS, &page).with_status(405);
+        assert_eq!(
+            post.header("access-control-allow-origin"),
+            origin,
+            "{post:?}"
+        );
+    }
+}
+
+#[test]
+fn a_401_and_a_503_can_be_read_by_the_origins_pages_too() {
+    let stand = Stand::with_variables(&[("cors_origin", "*"), ("api_token", "s3cret")]);
+    let unauthorized = stand.get(FLOWS).with_status(401);
+    assert_eq!(
+        unauthorized.header("access-control-allow-origin"),
+        "*",
+        "{unauthorized:?}"
+    );
+    let unavailable = with_token(&stand, FLOWS, "Bearer s3cret").with_status(503);
+    assert_eq!(
+        unavailable.header("access-control-allow-origin"),
+        "*",
+        "{unavailable:?}"
+    );
+}
+
+#[test]
+fn a_preflight_is_204_without_a_token_and_allows_what_a_page_needs() {
+    let origin = "https://flows.example";
+    let stand = Stand::with_variables_and_flows(
+        &[("cors_origin", origin), ("api_token", "s3cret")],
+        [(1, 1)],
+    );
+    for target in [FLOWS, "/api/v1/extent", HEALTH] {
+        let asked = [
+            ("origin", origin),
+            ("access-control-request-method", "GET"),
+            (
+                "access-control-request-headers",
+                "authorization, if-none-match",
+            ),
+        ];
+        let answer = stand
+            .request_with("OPTIONS", target, &asked)
+            .with_status(204);
+        assert_eq!(answer.body, b"", "{answer:?}");
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            origin,
+            "{answer:?}"
+        );
+        let methods = answer.header("access-control-allow-methods");
+        assert!(
+            methods.contains("GET") && methods.contains("HEAD"),
+            "{answer:?}"
+        );
+        let allowed = answer.header("access-control-allow-headers").to_lowercase();
+        for header in ["authorization", "if-none-match", "accept"] {
+            assert!(
+                allowed.split(", ").any(|name| name == header),
+                "{header}: {answer:?}"
+            );
+        }
+    }
+    // A preflight opens nothing.
+    stand
+        .get_with(FLOWS, &[("origin", origin)])
+        .with_status(401);
+}
+
+#[test]
+fn without_cors_origin_no_answer_has_its_headers_and_options_is_405() {
+    let stand = Stand::with_flows([(1, 1)]);
+    let page = [
+        ("origin", "https://flows.example"),
+        ("access-control-request-method", "GET"),
+    ];
+    for (method, target, status) in [
+        ("GET", FLOWS, 200),
+        ("GET", "/nowhere", 404),
+        ("GET", HEALTH, 200),
+        ("OPTIONS", FLOWS, 405),
+    ] {
+        let answer = stand
+            .request_with(method, target, &page)
+            .with_status(status);
+        for name in CORS {
+            assert!(!answer.has(name), "{name}: {answer:?}");
+        }
+    }
+}

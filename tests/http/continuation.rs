@@ -1,0 +1,367 @@
+//! Portions: `Link` while flows are left, and a cursor that belongs to its question and its moment.
+
+use crate::problems::problem;
+use crate::stand::{FLOWS, Stand};
+
+/// 99 flows a second, in the order of arrival.
+fn ties(rows: i64) -> Vec<(i64, i64)> {
+    (1..=rows).map(|id| (id, 1 + (id - 1) / 99)).collect()
+}
+
+/// Follows the links from `target` on, and asserts that every portion but the last has `limit` flows, the
+/// last at least one, and that together they are `expected`.
+#[track_caller]
+fn follow(stand: &Stand, target: &str, limit: usize, expected: &[(i64, i64)]) {
+    let mut found = Vec::new();
+    let mut sizes = Vec::new();
+    for portion in stand.portions(target) {
+        let flows = portion.flows();
+        sizes.push(flows.len());
+        found.extend(flows);
+    }
+    let sizes_expected: Vec<_> = expected.chunks(limit).map(<[_]>::len).collect();
+    let sizes_expected = if expected.is_empty() {
+        vec![0]
+    } else {
+        sizes_expected
+    };
+    assert_eq!(sizes, sizes_expected, "{target}");
+    assert!(
+        found == expected,
+        "{target}: {} flows, but others than expected",
+        found.len()
+    );
+}
+
+#[test]
+fn a_link_is_there_just_when_flows_are_left_wherever_pages_end() {
+    // Around the first page (500 rows) and later ones (2,000 or 3,000), exact multiples among them.
+    let stand = Stand::with_flows(ties(7000));
+    for limit in [
+        100, 499, 500, 501, 875, 1000, 2000, 2499, 2500, 2501, 3499, 3500, 3501, 6499, 6500, 6999,
+        7000, 7001,
+    ] {
+        let target = format!("{FLOWS}?limit={limit}");
+        follow(&stand, &target, limit, &ties(7000));
+    }
+    let answer = stand.flows(&format!("limit={}", i64::MAX)).ok();
+    assert_eq!(answer.next(), None, "{answer:?}");
+    let answer = stand.get(FLOWS).ok();
+    assert_eq!(answer.next(), None, "{answer:?}");
+}
+
+#[test]
+fn a_small_table_is_cut_as_exactly() {
+    let stand = Stand::with_flows(ties(12));
+    for limit in [1, 2, 3, 4, 5, 6, 7, 11, 12, 13] {
+        follow(&stand, &format!("{FLOWS}?limit={limit}"), limit, &ties(12));
+    }
+}
+
+#[test]
+fn a_second_longer_than_every_page_is_cut_as_exactly() {
+    let all: Vec<_> = (1..=5000).map(|id| (id, 7)).collect();
+    let stand = Stand::with_flows(all.iter().copied());
+    for limit in [500, 1000, 1249, 2500, 4999, 5000] {
+        follow(
+            &stand,
+            &format!("{FLOWS}?scanned_after=6&limit={limit}"),
+            limit,
+            &all,
+        );
+    }
+}
+
+#[test]
+fn a_limit_of_0_has_no_link_with_or_without_a_cursor() {
+    let stand = Stand::with_flows(ties(5));
+    let cursor = stand.flows("limit=2").ok();
+    for query in [
+        "limit=0".to_owned(),
+        format!("limit=0&cursor={}", cursor.cursor()),
+    ] {
+        let answer = stand.flows(&query).ok();
+        assert_eq!(answer.next(), None, "{answer:?}");
+        assert_eq!(answer.text(), "[]");
+    }
+    let empty = Stand::with_flows([]).flows("limit=3").ok();
+    assert_eq!(empty.next(), None, "{empty:?}");
+}
+
+#[test]
+fn with_a_filter_flows_that_do_not_match_are_not_left() {
+    // A page looks at 10,000 rows: the last match stands more than one such page before the end.
+    let stand = Stand::with_flows(ties(25_000));
+    stand.execute("UPDATE flows SET src_comp = 'rare' WHERE id % 1000 = 7 AND id < 12000");
+    let rare: Vec<_> = ties(25_000)
+        .into_iter()
+        .filter(|(id, _)| id % 1000 == 7 && *id < 12_000)
+        .collect();
+    assert_eq!(rare.len(), 12);
+    for limit in [1, 3, 5, 6, 11, 12, 13, 600, 3000] {
+        follow(
+            &stand,
+            &format!("{FLOWS}?src_comp=rare&limit={limit}"),
+            limit,
+            &rare,
+        );
+        let feed = format!("{FLOWS}?src_comp=rare&after_id=0&limit={limit}");
+        follow(&stand, &feed, limit, &rare);
+    }
+    stand.execute("UPDATE flows SET dst_comp = 'half' WHERE id % 2 = 0");
+    let half: Vec<_> = ties(25_000)
+        .into_iter()
+        .filter(|(id, _)| id % 2 == 0)
+        .collect();
+    for limit in [500, 1250, 2500, 6250, 12_499, 12_500] {
+        follow(
+            &stand,
+            &format!("{FLOWS}?dst_comp=half&limit={limit}"),
+            limit,
+            &half,
+        );
+    }
+}
+
+#[test]
+fn with_a_window_flows_outside_are_not_left() {
+    let stand = Stand::with_flows(ties(5000));
+    let window: Vec<_> = ties(5000)
+        .into_iter()
+        .filter(|(_, time)| (11..=20).contains(time))
+        .collect();
+    assert_eq!(window.len(), 990);
+    for limit in [99, 330, 495, 989, 990, 991] {
+        let target = format!("{FLOWS}?scanned_after=10&scanned_before=20&limit={limit}");
+        follow(&stand, &target, limit, &window);
+        follow(&stand, &format!("{target}&after_id=-5"), limit, &window);
+    }
+}
+
+#[test]
+fn a_link_keeps_path_and_question_as_they_were_written() {
+    let stand = Stand::with_flows(ties(5));
+    let answer = stand
+        .get(&format!(
+            "{FLOWS}.csv?src_%63omp=C1&limit=2&dst_comp=C2&&dst_comp=%26%3E"
+        ))
+        .ok();
+    let start = format!("{FLOWS}.csv?src_%63omp=C1&limit=2&dst_comp=C2&dst_comp=%26%3E&cursor=");
+    let first = answer.next().expect("a Link");
+    assert!(first.starts_with(&start), "{first}");
+    let second = stand.get(first).ok();
+    let next = second.next().expect("a second Link");
+    assert!(next.starts_with(&start) && next != first, "{next}");
+    assert_eq!(next.matches("cursor=").count(), 1, "{next}");
+    assert_eq!(
+        second.header("content-type"),
+        "text/csv; charset=utf-8; header=present"
+    );
+}
+
+/// RFC 8288 wants a URI, and header values beyond ASCII come out of many a client as something else.
+#[test]
+fn a_link_is_ascii_whatever_bytes_the_query_was_sent_with() {
+    let stand = Stand::with_flows(ties(5));
+    let mut client = stand.open(&format!("GET {FLOWS}?src_comp=ä&src_comp=C1&limit=2"), "");
+    let mut received = Vec::new();
+    std::io::Read::read_to_end(&mut client, &mut received).expect("an answer");
+    let received = String::from_utf8_lossy(&received);
+    let link = received.lines().find(|line| line.starts_with("link: "));
+    let link = link.unwrap_or_else(|| panic!("no Link: {received}"));
+    assert!(link.is_ascii(), "{link}");
+    let next = link
+        .trim_start_matches("link: <")
+        .split('>')
+        .next()
+        .expect("a target");
+    assert_eq!(stand.get(next).flows(), ties(5)[2..4]);
+}
+
+#[test]
+fn limit_and_format_may_change_from_portion_to_portion() {
+    let stand = Stand::with_flows(ties(3000));
+    let first = stand
+        .flows("scanned_after=1&src_comp=C1&src_comp=x&limit=10")
+        .ok();
+    let cursor = first.cursor();
+    let behind = &ties(3000)[99 + 10..];
+    let question = "scanned_after=1&src_comp=C1&src_comp=x";
+    assert_eq!(
+        stand.flows(&format!("{question}&cursor={cursor}")).flows(),
+        behind
+    );
+    assert_eq!(
+        stand
+            .flows(&format!("cursor={cursor}&limit=700&{question}"))
+            .flows(),
+        behind[..700]
+    );
+    // The same question, otherwise written.
+    let otherwise = "src_comp=x&src_comp=C1&scanned_after=%31&src_comp=x";
+    assert_eq!(
+        stand
+            .flows(&format!("{otherwise}&cursor={cursor}&limit=1"))
+            .flows(),
+        behind[..1]
+    );
+    for target in [
+        format!("{FLOWS}.csv?{question}&cursor={cursor}&limit=3"),
+        format!("{FLOWS}?{question}&cursor={cursor}&limit=3&format=csv"),
+    ] {
+        let csv = stand.get(&target).ok();
+        let ids: Vec<_> = csv
+            .text()
+            .lines()
+            .skip(1)
+            .map(|line| line.split(',').next().unwrap())
+            .collect();
+        assert_eq!(ids, ["110", "111", "112"], "{csv:?}");
+        assert!(csv.next().is_some(), "{csv:?}");
+    }
+}
+
+#[test]
+fn a_cursor_with_another_question_is_400_and_named() {
+    let stand = Stand::with_flows(ties(300));
+    let window = "scanned_after=0&scanned_before=3&src_comp=C1";
+    let first = stand.flows(&format!("{window}&limit=10")).ok();
+    let cursor = first.cursor();
+    for other in [
+        "",
+        "scanned_after=0&scanned_before=3",
+        "scanned_after=1&scanned_before=3&src_comp=C1",
+        "scanned_after=0&scanned_before=2&src_comp=C1",
+        "scanned_before=3&src_comp=C1",
+        "scanned_after=0&src_comp=C1",
+        "scanned_after=0&scanned_before=3&src_comp=C2",
+        "scanned_after=0&scanned_before=3&dst_comp=C1",
+        "scanned_after=0&scanned_before=3&src_comp=C1&src_comp=C2",
+        "scanned_after=0&scanned_before=3&src_comp=C1&protocol=6",
+        "scanned_after=0&scanned_before=3&src_comp=C1&after_id=0",
+    ] {
+        let answer = stand.flows(&format!("{other}&cursor={cursor}&limit=10"));
+        let problem = problem(answer, 400, "another question");
+        assert_eq!(problem["parameter"], "cursor", "{other}: {problem}");
+    }
+    stand.flows(&format!("{window}&cursor={cursor}")).ok();
+    let feed = stand.flows("after_id=0&limit=10").ok();
+    for other in ["after_id=1", "after_id=0&scanned_after=0", ""] {
+        let answer = stand.flows(&format!("{other}&cursor={}", feed.cursor()));
+        assert_eq!(problem(answer, 400, "cursor")["parameter"], "cursor");
+    }
+}
+
+#[test]
+fn a_damaged_or_foreign_cursor_is_400_and_named() {
+    let stand = Stand::with_flows(ties(300));
+    let first = stand.flows("limit=10").ok();
+    let cursor = first.cursor();
+    let mut damaged: Vec<_> = (0..cursor.len())
+        .step_by(7)
+        .map(|i| {
+            let changed = if cursor.as_bytes()[i] == b'0' {
+                "1"
+            } else {
+                "0"
+            };
+            format!("{}{changed}{}", &cursor[..i], &cursor[i + 1..])
+        })
+        .collect();
+    damaged.extend([
+        String::new(),
+        "x".to_owned(),
+        "0".to_owned(),
+        cursor[..cursor.len() - 1].to_owned(),
+        format!("{cursor}0"),
+        format!("{cursor}%00"),
+        format!("%20{cursor}"),
+        cursor.to_uppercase(),
+        "eyJpZCI6MX0=".to_owned(),
+        "%F0%9F%99%82".repeat(21),
+        "é".repeat(40).replace('é', "%C3%A9"),
+    ]);
+    for cursor in damaged {
+        let problem = problem(stand.flows(&format!("cursor={cursor}")), 400, "cursor");
+        assert_eq!(problem["parameter"], "cursor", "{cursor}: {problem}");
+    }
+    let twice = stand.flows(&format!("cursor={cursor}&cursor={cursor}"));
+    assert_eq!(problem(twice, 400, "more than once")["parameter"], "cursor");
+}
+
+#[test]
+fn portions_are_frozen_at_the_first_while_flows_arrive() {
+    for order in ["", "after_id=0&", "src_comp=C1&"] {
+        let stand = Stand::with_flows(ties(3000));
+        let first = stand.flows(&format!("{order}limit=700")).ok();
+        let watermark = first.watermark();
+        let mut next = first.next().map(str::to_owned);
+        let mut found = first.flows();
+        let mut newest = 3000;
+        while let Some(target) = next {
+            // Late ones in front of the place reached, some in its second, and new ones behind all.
+            let (_, reached) = *found.last().unwrap();
+            stand.insert([
+                (newest + 1, 0),
+                (newest + 2, reached),
+                (newest + 3, reached + 1),
+                (newest + 4, 999),
+            ]);
+            newest += 4;
+            let answer = stand.get(&target).ok();
+            assert_eq!(answer.watermark(), watermark, "{answer:?}");
+            next = answer.next().map(str::to_owned);
+            found.extend(answer.flows());
+        }
+        assert!(found == ties(3000), "{order}: {} flows", found.len());
+        assert_eq!(
+            stand
+                .flows(&format!("{order}scanned_after=-1"))
+                .flows()
+                .len() as i64,
+            newest
+        );
+    }
+}
+
+#[test]
+fn a_whole_portion_stays_without_link_when_flows_arrive_behind_it() {
+    let stand = Stand::with_flows(ties(20));
+    let first = stand.flows("limit=10").ok();
+    stand.insert([(21, 1), (22, 500)]);
+    let second = stand.get(first.next().expect("a Link")).ok();
+    assert_eq!(second.next(), None, "{second:?}");
+    assert_eq!(second.flows(), ties(20)[10..]);
+}
+
+#[test]
+fn a_cut_at_either_end_of_64_bits_loses_nothing() {
+    let flows = [
+        (i64::MIN, i64::MIN),
+        (-1, i64::MIN),
+        (0, 0),
+        (5, i64::MAX),
+        (i64::MAX, i64::MAX),
+    ];
+    let stand = Stand::with_flows(flows);
+    for limit in [1, 2, 3, 4] {
+        follow(&stand, &format!("{FLOWS}?limit={limit}"), limit, &flows);
+        // The feed is of ids greater than one that can be named, so the least of all is never in it.
+        let feed = format!("{FLOWS}?after_id={}&limit={limit}", i64::MIN);
+        follow(&stand, &feed, limit, &flows[1..]);
+    }
+}
+
+#[test]
+fn head_has_the_link_of_get() {
+    let stand = Stand::with_flows(ties(3000));
+    for limit in [5, 700] {
+        let target = format!("{FLOWS}?limit={limit}");
+        let (get, head) = (stand.get(&target).ok(), stand.request("HEAD", &target).ok());
+        assert!(
+            get.next().is_some() && get.next() == head.next(),
+            "{head:?}"
+        );
+        assert_eq!(head.body, b"");
+    }
+}

@@ -1,0 +1,208 @@
+//! The routes beside the flows: extent, BigQuery's schema, the OpenAPI document, health.
+
+use flow_window::query::PARAMETERS;
+use serde_json::{Value, json};
+
+use crate::problems::problem;
+use crate::stand::{FLOWS, Stand};
+
+const EXTENT: &str = "/api/v1/extent";
+const BIGQUERY: &str = "/api/v1/schema/bigquery";
+const OPENAPI: &str = "/api/v1/openapi.json";
+const HEALTH: &str = "/api/v1/health";
+
+#[test]
+fn the_extent_is_the_ends_of_time_and_id_each_for_itself() {
+    let stand = Stand::with_flows([(4, 30), (5, -10), (9, 20)]);
+    let extent = stand.get(EXTENT).ok();
+    assert_eq!(
+        extent.header("content-type"),
+        "application/json",
+        "{extent:?}"
+    );
+    assert_eq!(
+        extent.json(),
+        json!({"first_time": -10, "last_time": 30, "first_id": 4, "last_id": 9})
+    );
+    stand.insert([(i64::MIN, i64::MAX), (i64::MAX, i64::MIN)]);
+    let ends = json!({"first_time": i64::MIN, "last_time": i64::MAX, "first_id": i64::MIN, "last_id": i64::MAX});
+    assert_eq!(stand.get(EXTENT).ok().json(), ends);
+}
+
+#[test]
+fn the_extent_of_an_empty_table_is_null() {
+    let nulls = json!({"first_time": null, "last_time": null, "first_id": null, "last_id": null});
+    assert_eq!(Stand::with_flows([]).get(EXTENT).ok().json(), nulls);
+    problem(Stand::without_database().get(EXTENT), 503, "no table flows");
+}
+
+#[test]
+fn the_bigquery_schema_has_the_fields_of_a_record_in_their_order() {
+    let stand = Stand::with_flows([(1, 1)]);
+    let answer = stand.get(BIGQUERY).ok();
+    assert_eq!(
+        answer.header("content-type"),
+        "application/json",
+        "{answer:?}"
+    );
+    let schema = answer.json();
+    let csv = stand.flows("format=csv").ok();
+    let header: Vec<_> = csv
+        .text()
+        .lines()
+        .next()
+        .expect("a header")
+        .split(',')
+        .collect();
+    let names: Vec<_> = schema
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|field| field["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(names, header);
+    let flow = stand.get(FLOWS).ok().json().remove_first();
+    for field in schema.as_array().expect("an array") {
+        let value = &flow[field["name"].as_str().expect("a name")];
+        let kind = if value.is_string() {
+            "STRING"
+        } else {
+            "INTEGER"
+        };
+        assert_eq!(field["type"], kind, "{field}");
+        assert!(
+            matches!(field["mode"].as_str(), Some("REQUIRED" | "NULLABLE")),
+            "{field}"
+        );
+        assert_eq!(field.as_object().expect("an object").len(), 3, "{field}");
+    }
+}
+
+/// The first element of an array.
+trait RemoveFirst {
+    fn remove_first(self) -> Value;
+}
+
+impl RemoveFirst for Value {
+    #[track_caller]
+    fn remove_first(self) -> Value {
+        let Value::Array(mut all) = self else {
+            panic!("no array: {self}")
+        };
+        all.remove(0)
+    }
+}
+
+#[test]
+fn health_is_200_when_flows_can_be_served_and_else_503_and_says_why() {
+    let stand = Stand::without_database();
+    let unfit = stand.get(HEALTH).with_status(503);
+    assert_eq!(
+        unfit.header("content-type"),
+        "application/json",
+        "{unfit:?}"
+    );
+    assert_eq!(unfit.json()["status"], "unavailable", "{unfit:?}");
+    let detail = unfit.json()["detail"].as_str().map(str::to_owned);
+    assert!(
+        detail.is_some_and(|detail| detail.contains("no table flows")),
+        "{unfit:?}"
+    );
+    let schema = include_str!("../../src/schema.sql");
+    stand.execute(schema.split_once("CREATE INDEX").expect("an index").0);
+    let unfit = stand.get(HEALTH).with_status(503);
+    assert!(unfit.text().contains("CREATE INDEX"), "{unfit:?}");
+    stand.execute(schema);
+    let fit = stand.get(HEALTH).ok();
+    assert_eq!(fit.header("content-type"), "application/json", "{fit:?}");
+    assert_eq!(fit.json(), json!({"status": "ok"}));
+    assert_eq!(stand.request("HEAD", HEALTH).ok().body, b"");
+    stand.execute("DROP TABLE flows");
+    stand.get(HEALTH).with_status(503);
+}
+
+#[test]
+fn health_is_json_whatever_is_accepted() {
+    let accept = [("accept", "application/xml")];
+    for (stand, status) in [
+        (Stand::with_flows([]), 200),
+        (Stand::without_database(), 503),
+    ] {
+        let answer = stand.get_with(HEALTH, &accept).with_status(status);
+        assert_eq!(
+            answer.header("content-type"),
+            "application/json",
+            "{answer:?}"
+        );
+        assert!(answer.json()["status"].is_string(), "{answer:?}");
+    }
+}
+
+#[test]
+fn the_openapi_document_names_every_route_parameter_and_header_that_the_service_has() {
+    let stand = Stand::with_flows((1..=3).map(|id| (id, id)));
+    let answer = stand.get(OPENAPI).ok();
+    assert_eq!(
+        answer.header("content-type"),
+        "application/json",
+        "{answer:?}"
+    );
+    let document = answer.json();
+    let version = document["openapi"].as_str().expect("a version");
+    assert!(version.starts_with("3.1."), "{version}");
+    let paths = document["paths"].as_object().expect("paths");
+    for path in [FLOWS, EXTENT, BIGQUERY, OPENAPI, HEALTH] {
+        assert!(paths.contains_key(path), "{path}");
+        stand.get(path).ok();
+    }
+    let named: Vec<_> = document["components"]["parameters"]
+        .as_object()
+        .expect("parameters")
+        .keys()
+        .collect();
+    for parameter in PARAMETERS {
+        assert!(
+            named.iter().any(|name| *name == parameter.name),
+            "{}",
+            parameter.name
+        );
+    }
+    let limited = stand.flows("limit=1").ok();
+    for header in document["components"]["responses"]["Flows"]["headers"]
+        .as_object()
+        .expect("headers")
+        .keys()
+    {
+        assert!(limited.has(header), "{header}: {limited:?}");
+    }
+    let statuses = document["paths"][FLOWS]["get"]["responses"]
+        .as_object()
+        .expect("responses");
+    assert!(
+        statuses
+            .keys()
+            .eq(["200", "304", "400", "401", "406", "500", "503"]),
+        "{statuses:?}"
+    );
+}
+
+#[test]
+fn documents_answer_head_and_refuse_other_methods() {
+    let stand = Stand::with_flows([(1, 1)]);
+    for path in [EXTENT, BIGQUERY, OPENAPI, HEALTH] {
+        let (get, head) = (stand.get(path).ok(), stand.request("HEAD", path).ok());
+        assert_eq!(head.body, b"", "{head:?}");
+        for name in ["content-type", "content-length"] {
+            assert_eq!(head.header(name), get.header(name), "{name}: {head:?}");
+        }
+        assert_eq!(
+            get.header("content-length"),
+            get.body.len().to_string(),
+            "{get:?}"
+        );
+        let post = stand.request("POST", path);
+        assert_eq!(post.header("allow"), "GET, HEAD", "{post:?}");
+        problem(post, 405, "POST");
+        problem(stand.get(&format!("{path}/")), 404, path);
+    }
+}

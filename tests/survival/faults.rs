@@ -1,0 +1,273 @@
+//! The database fails, stalls, goes away or traps, at each point of an answer of several pages.
+//!
+//! Every try has a server of its own, so that the k-th pass of a point is the same one each time, and the
+//! fault is known to have struck. Which points there are is found by counting an answer without a fault.
+
+use std::time::Duration;
+
+use standin::faults::{Fault, Point};
+
+use crate::document::parse;
+use crate::figures::{Figures, is_soak};
+use crate::stand::{Database, FLOWS, Stand};
+use crate::wire::{Answer, End, Wire, head_for, inflate, wait_until};
+
+/// Pages of 500, 2,000, 2,000 and 200.
+const COUNT: u32 = 4_700;
+
+/// Servers kept until their instances have gone, so that a leak is seen and not waited for each time.
+const WAITING: usize = 40;
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    format: &'static str,
+    query: &'static str,
+    gzip: bool,
+}
+
+const FORMATS: [Asked; 5] = [
+    asked("json", "", false),
+    asked("xml", "", false),
+    asked("ndjson", "", false),
+    asked("csv", "", false),
+    asked("ndjson", "", true),
+];
+
+/// Other ways through the pages: where a limit cuts, filters that look at many rows, the arrival feed.
+const QUESTIONS: [Asked; 4] = [
+    asked("ndjson", "limit=3000", false),
+    asked("csv", "protocol=6", false),
+    asked("json", "after_id=9&src_port=N7", false),
+    asked("xml", "after_id=100&limit=2600", true),
+];
+
+const fn asked(format: &'static str, query: &'static str, gzip: bool) -> Asked {
+    Asked {
+        format,
+        query,
+        gzip,
+    }
+}
+
+impl Asked {
+    #[track_caller]
+    fn of(self, stand: &Stand) -> Answer {
+        let Self { format, query, .. } = self;
+        let target = format!("{FLOWS}?format={format}&{query}");
+        let target = target.trim_end_matches('&');
+        let coding = if self.gzip { "gzip" } else { "identity" };
+        Wire::open(stand.address()).ask(target, &[("Accept-Encoding", coding)])
+    }
+
+    /// How often each point is passed by a whole answer, and the answer.
+    #[track_caller]
+    fn passes(self, database: &Database) -> ([usize; 5], Answer) {
+        let stand = database.serve();
+        let whole = self.of(&stand).ok();
+        let passes = Point::ALL.map(|point| stand.faults().passed(point));
+        assert!(passes.iter().all(|n| *n > 0), "{self:?}: {passes:?}");
+        (passes, whole)
+    }
+}
+
+/// Strikes once at each pass of each point, and has `judge` say what the client saw.
+#[track_caller]
+fn strike_everywhere(
+    figures: &mut Figures,
+    fault: &Fault,
+    judge: impl Fn(Asked, &Answer, &Answer) -> &'static str,
+) {
+    let database = Database::with_flows(COUNT);
+    let more = if is_soak() { &QUESTIONS[..] } else { &[] };
+    let mut waiting = Vec::new();
+    for asked in FORMATS.iter().chain(more).copied() {
+        let (passes, whole) = asked.passes(&database);
+        for (point, passes) in Point::ALL.into_iter().zip(passes) {
+            for nth in 1..=passes {
+                let stand = database.serve();
+                stand.faults().plan(point, nth..=nth, fault.clone());
+                let answer = asked.of(&stand);
+                let place = format!("{fault:?} at {point:?} {nth} of {passes}, {asked:?}");
+                assert_eq!(stand.faults().struck(), 1, "{place}: {answer:?}");
+                // A statement's thread that dies before it has begun is an error to the guest, no trap.
+                let unannounced = !answer.is_problem() && answer.end == End::Clean;
+                let traps = usize::from(*fault == Fault::Trap && unannounced);
+                wait_until(&place, || stand.trapped() >= traps);
+                assert_eq!(stand.trapped(), traps, "{place}: {answer:?}");
+                figures.saw(judge(asked, &answer, &whole));
+                stand.faults().clear();
+                let next = asked.of(&stand);
+                assert!(
+                    next.status == 200 && next.end == End::Clean && next.body == whole.body,
+                    "{place}, the next request: {next:?}"
+                );
+                waiting.push(stand);
+                if waiting.len() >= WAITING {
+                    waiting.drain(..).for_each(|stand| stand.settle());
+                }
+            }
+        }
+    }
+    waiting.drain(..).for_each(|stand| stand.settle());
+}
+
+/// An answer that has failed must look failed.
+#[track_caller]
+fn failed(_: Asked, answer: &Answer, whole: &Answer) -> &'static str {
+    if answer.is_problem() {
+        return if answer.status == 503 {
+            "503 problem"
+        } else {
+            "500 problem"
+        };
+    }
+    assert!(
+        matches!(answer.status, 0 | 200) && answer.end == End::Cut,
+        "neither a problem nor cut off: {answer:?}"
+    );
+    assert!(
+        whole.body.starts_with(&answer.body),
+        "other flows than those stored: {answer:?}"
+    );
+    // The host may not have sent the head yet, least of all where gzip is still collecting.
+    if answer.status == 0 {
+        "connection cut off before the head"
+    } else {
+        "200, connection cut off"
+    }
+}
+
+#[test]
+fn an_error_of_the_database_is_an_error_status_or_a_cut_connection() {
+    for message in [
+        "disk I/O error",
+        "database is locked",
+        "database disk image is malformed",
+        "no such table: flows",
+        "interrupted",
+    ] {
+        let mut figures = Figures::of(format!(
+            "database says \"{message}\" once, at each point of an answer"
+        ));
+        strike_everywhere(&mut figures, &Fault::Fail(message.into()), failed);
+        figures.print();
+        if !is_soak() && message == "database is locked" {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_is_gone_is_not_used_again() {
+    let mut figures = Figures::of("connection gone, at each point of an answer");
+    strike_everywhere(&mut figures, &Fault::Gone, failed);
+    figures.print();
+}
+
+#[test]
+fn a_page_that_is_too_large_once_is_read_again_in_parts() {
+    let mut figures = Figures::of("row above the host's limit once, at each point of an answer");
+    let fault = Fault::Fail("query result exceeds limit of 134217728 bytes".into());
+    strike_everywhere(&mut figures, &fault, |asked, answer, whole| {
+        if answer.status == 200 && answer.end == End::Clean {
+            // The pages differ, and with them where gzip was flushed.
+            assert_eq!(answer.decoded(), whole.decoded(), "{asked:?}: {answer:?}");
+            return "whole answer";
+        }
+        failed(asked, answer, whole)
+    });
+    assert!(figures.count("whole answer") > 0, "{figures}");
+    figures.print();
+}
+
+#[test]
+fn a_database_that_stalls_delays_the_answer_and_nothing_else() {
+    let mut figures = Figures::of("database stalls for 30 ms, at each point of an answer");
+    let fault = Fault::Delay(Duration::from_millis(30));
+    strike_everywhere(&mut figures, &fault, |asked, answer, whole| {
+        let same = answer.status == 200 && answer.end == End::Clean && answer.body == whole.body;
+        assert!(same, "{asked:?}: {answer:?}");
+        "whole answer"
+    });
+    figures.print();
+}
+
+/// A trap is the one fault that the component cannot tell the client of: the host ends the body cleanly.
+#[test]
+fn a_trap_is_a_500_or_an_answer_that_json_xml_and_gzip_readers_reject() {
+    let mut figures = Figures::of("trap, at each point of an answer");
+    strike_everywhere(&mut figures, &Fault::Trap, |asked, answer, whole| {
+        if answer.is_problem() {
+            return "500 problem";
+        }
+        if answer.status == 500 {
+            assert_eq!(answer.body, b"", "{answer:?}");
+            return "500 by the host";
+        }
+        if answer.status == 0 {
+            return "connection cut off before the head";
+        }
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(
+            answer.body.len() < whole.body.len() && whole.body.starts_with(&answer.body),
+            "a trap, and yet more than a part of the answer: {answer:?}"
+        );
+        if answer.end == End::Cut {
+            return "200, connection cut off";
+        }
+        if asked.gzip {
+            assert!(inflate(&answer.body).is_err(), "{answer:?}");
+            return "200, ended by the host, gzip reader rejects it";
+        }
+        if matches!(asked.format, "ndjson" | "csv") {
+            return "200, ended by the host: short and clean in ndjson or csv";
+        }
+        let parsed = parse(asked.format, &answer.body);
+        assert!(parsed.is_err(), "a parser takes it for whole: {answer:?}");
+        "200, ended by the host, JSON or XML parser rejects it"
+    });
+    assert!(figures.count("500 by the host") > 0, "{figures}");
+    let rejected = "200, ended by the host, JSON or XML parser rejects it";
+    assert!(figures.count(rejected) > 0, "{figures}");
+    figures.print();
+}
+
+#[test]
+fn a_writer_that_locks_the_database_in_the_middle_of_an_answer_cuts_it_off() {
+    let mut figures = Figures::of("writer holds an exclusive lock in the middle of an answer");
+    // Many more flows than socket buffers hold, and no write-ahead log, which would let both work.
+    let database = Database::with_flows(200_000);
+    database.execute("PRAGMA journal_mode = DELETE");
+    let stand = database.serve();
+    let mut readers: Vec<_> = crate::stand::FORMATS
+        .iter()
+        .map(|format| {
+            let mut wire = Wire::open(stand.address());
+            wire.send(head_for(&format!("{FLOWS}.{format}"), &[]).as_bytes());
+            wire
+        })
+        .collect();
+    let begun: Vec<_> = readers.iter_mut().map(|wire| wire.read(1)).collect();
+    assert!(begun.iter().all(|byte| byte == b"H"), "{begun:?}");
+    let writer = database.connect();
+    writer.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
+    for reader in &mut readers {
+        let rest = reader.read(usize::MAX >> 1);
+        assert!(
+            !rest.ends_with(b"\r\n0\r\n\r\n") && rest.len() > 1000,
+            "ended as if it were whole, {} bytes",
+            rest.len()
+        );
+        figures.saw("200, connection cut off");
+    }
+    let answer = stand.get(FLOWS);
+    assert!(answer.is_problem() && answer.status == 503, "{answer:?}");
+    assert_eq!(answer.header("retry-after"), "5", "{answer:?}");
+    figures.saw("503 problem with Retry-After");
+    writer.execute_batch("COMMIT").expect("a commit");
+    stand.get(&format!("{FLOWS}?limit=3")).ok();
+    assert_eq!(stand.trapped(), 0, "{}", stand.log());
+    stand.settle();
+    figures.print();
+}

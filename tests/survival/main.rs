@@ -1,0 +1,32 @@
+//! What the service does to an answer when everything around it goes wrong: nothing is lost in silence.
+//!
+//! Each module brings about one kind of trouble, checks every answer against what is stored, and prints a
+//! row of figures: the fault, how often it was tried, what the client saw, what was lost. `make test` runs
+//! a short version of each; with `SOAK=1` counts and durations are those of `make soak`.
+//!
+//! - [`faults`]: the database fails, stalls, goes away or traps, at each point of an answer
+//! - [`content`]: whatever a table can hold, read back by independent parsers
+//! - [`clients`]: clients that leave, stall, or come all at once
+//! - [`heads`]: request heads that are none
+//! - [`writer`]: a load into the table that is being read
+//! - [`load`]: 64 connections that never pause
+//! - [`stop`]: the server ends in the middle of an answer
+//! - [`imports`]: what the component asks of its host, name by name
+//!
+//! What they stand on: [`stand`] is a server in this process, [`apart`] one in a process of its own, so
+//! that its memory and threads can be counted; [`wire`] is HTTP over a plain socket, [`document`] reads
+//! bodies, [`figures`] keeps count.
+
+mod apart;
+mod clients;
+mod content;
+mod document;
+mod faults;
+mod figures;
+mod heads;
+mod imports;
+mod load;
+mod stand;
+mod stop;
+mod wire;
+mod writer;
