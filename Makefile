@@ -38,11 +38,12 @@ up: component native $(DATABASE)
 
 # Flows of your own take the place of the sample, as long as nothing else has been added to it.
 load: native
-	@if [ -n "$(FILES)" ] && [ "$$(cat $(SAMPLE) 2>/dev/null)" = "$$(cksum $(DATABASE) 2>/dev/null)" ] \
-	    && [ -f $(SAMPLE) ] && [ ! -s $(DATABASE)-wal ]; then \
-	    rm -f $(DATABASE) $(DATABASE)-* $(SAMPLE) && echo 'The sample flows make room for yours.'; \
-	fi
-	target/debug/flows load $(FILES)
+	@if [ -n "$(FILES)" ] && [ -f $(SAMPLE) ] && [ ! -s $(DATABASE)-wal ] \
+	    && [ "$$(cat $(SAMPLE))" = "$$(cksum $(DATABASE))" ]; then \
+	    echo 'The sample flows make room for yours.'; replace=--replace; \
+	fi; \
+	set -x; target/debug/flows load $$replace $(FILES)
+	@if [ -n "$(FILES)" ]; then rm -f $(SAMPLE); fi
 
 test: component
 	$(CARGO) build --quiet --target $(WASM) --release -p probe

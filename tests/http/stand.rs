@@ -140,6 +140,7 @@ impl Stand {
             files: vec![file],
             db: self.database(),
             rejects: None,
+            replace: false,
         };
         flows::load::load(&request).expect("the file loads");
     }

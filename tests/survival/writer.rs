@@ -51,6 +51,7 @@ fn load_files(database: &Database, stop: &AtomicBool) -> u64 {
             files: vec![path.clone()],
             db: database.path(),
             rejects: None,
+            replace: false,
         };
         let summary = flows::load::load(&request);
         let summary = summary.unwrap_or_else(|error| panic!("file {files}: {error:#}"));

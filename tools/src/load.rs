@@ -58,6 +58,9 @@ pub struct Load {
     /// Append bad lines to this file and go on, instead of stopping at the first
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
+    /// Remove the flows that are there first; a service that is running goes on with the new ones
+    #[arg(long, requires = "files")]
+    pub replace: bool,
 }
 
 /// What a load has done.
@@ -132,6 +135,9 @@ fn load_all(request: &Load, progress: &Progress) -> Result<Summary> {
     }
     let _claim = Claim::take(&request.db)?;
     let store = Store::open(&request.db, create)?;
+    if request.replace {
+        store.empty()?;
+    }
     let rejects = Rejects::open(request, &store)?;
     let mut writer = Writer::new(&store, rejects, progress);
     for source in sources {

@@ -1293,6 +1293,7 @@ fn the_library_loads_what_it_generates() {
         files: vec![file.clone()],
         db: place.db(),
         rejects: None,
+        replace: false,
     };
     let summary = flows::load::load(&request).unwrap();
     assert_eq!(
@@ -1306,4 +1307,27 @@ fn the_library_loads_what_it_generates() {
         .read_to_string(&mut text)
         .unwrap();
     assert!(place.rows() == numbered(&text));
+}
+
+#[test]
+fn a_load_that_replaces_starts_anew_and_knows_nothing_of_what_was_there() {
+    let place = Place::new();
+    let load = |file: &Path, replace| {
+        let request = flows::load::Load {
+            files: vec![file.to_owned()],
+            db: place.db(),
+            rejects: None,
+            replace,
+        };
+        flows::load::load(&request).unwrap()
+    };
+    let sample = place.write("sample.txt", generated(1_000, 1));
+    let own = place.write("own.txt", generated(10, 2));
+    load(&sample, false);
+    let replaced = load(&own, true);
+    assert_eq!(replaced.ids, Some((1, 10)), "{replaced}");
+    assert_eq!(place.rows().len(), 10);
+    // The sample is no longer known, so it is loaded and not taken for what is there.
+    let again = load(&sample, false);
+    assert_eq!(again.ids, Some((11, 1_010)), "{again}");
 }

@@ -40,6 +40,7 @@ impl Pair {
             files: vec![file],
             db: db.clone(),
             rejects: None,
+            replace: false,
         })
         .unwrap();
         let connection = Connection::open(&db).unwrap();

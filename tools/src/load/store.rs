@@ -159,6 +159,16 @@ impl Store {
         }
     }
 
+    /// Removes every flow, and what is known of the loads that they came from, in one transaction.
+    pub(super) fn empty(&self) -> Result<()> {
+        self.connection
+            .execute_batch(
+                "BEGIN IMMEDIATE; DELETE FROM flows; DELETE FROM flow_loads;
+                 DELETE FROM flow_rejects; COMMIT;",
+            )
+            .with_context(|| format!("cannot empty {}", self.path.display()))
+    }
+
     /// Builds the indexes without which the service would have to sort, and gives their names.
     pub(super) fn complete_indexes(&self) -> Result<Vec<String>> {
         self.build_missing_indexes().with_context(|| self.subject())
