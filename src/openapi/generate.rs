@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::api;
 use crate::flow::{FIELDS, Kind};
-use crate::format::Format;
+use crate::format::{Encoder, Format};
+use crate::packed::Records;
 use crate::problem;
 use crate::query::{PARAMETERS, Parameter, ParameterKind};
 
@@ -165,15 +166,32 @@ fn content(format: Format) -> Value {
         }),
         Format::Ndjson => json!({
             "schema": { "type": "string", "description": "a flow as a JSON object on each line" },
+            "example": written(Format::Ndjson),
         }),
         Format::Csv => json!({
             "schema": { "type": "string", "description": "RFC 4180 with a header line" },
-            "example": format!("{}\r\n{}\r\n", FIELDS.map(|field| field.name).join(","), EXAMPLE.join(",")),
+            "example": written(Format::Csv),
         }),
         Format::Xml => json!({
             "schema": { "type": "array", "items": flow, "xml": { "name": "records", "wrapped": true } },
+            "example": written(Format::Xml),
         }),
     }
+}
+
+/// The example as the component writes it.
+fn written(format: Format) -> String {
+    let values = FIELDS.iter().zip(EXAMPLE);
+    let row: Vec<_> = values
+        .map(|(field, value)| example(field.kind, value).to_string())
+        .collect();
+    let packed = format!("[[{}]]", row.join(","));
+    let mut encoder = Encoder::new(format, None);
+    let mut out = Vec::new();
+    let mut records = Records::new(packed.as_bytes()).unwrap();
+    encoder.part(&mut records, &mut out, usize::MAX).unwrap();
+    encoder.finish(&mut out);
+    String::from_utf8(out).unwrap()
 }
 
 fn example(kind: Kind, value: &str) -> Value {
