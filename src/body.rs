@@ -67,7 +67,12 @@ impl Body {
     pub fn new(first: Page, rest: Pages, encoder: Encoder, coder: Coder) -> Result<Self, Problem> {
         let mut writer = PageWriter { encoder, coder };
         let then = if first.last { Then::End } else { Then::Flush };
-        let (bytes, _) = writer.part(&mut records(&first)?, first.last, then, usize::MAX)?;
+        let (bytes, _) = writer.part(
+            &mut Records::new(&first.packed)?,
+            first.last,
+            then,
+            usize::MAX,
+        )?;
         if first.last {
             let flows = writer.encoder.records();
             return Ok(Self::Whole { bytes, flows });
@@ -97,27 +102,14 @@ impl PageWriter {
         full: usize,
     ) -> Result<(Vec<u8>, bool), Problem> {
         let mut encoded = Vec::with_capacity(full.min(CHUNK).saturating_add(SLACK));
-        let write = || {
-            let more = self.encoder.part(records, &mut encoded, full)?;
-            let ended = last && !more;
-            if ended {
-                self.encoder.finish(&mut encoded);
-            }
-            let then = if ended { Then::End } else { then };
-            Ok((self.coder.chunk(encoded, then)?, more))
-        };
-        write().map_err(unwritable)
+        let more = self.encoder.part(records, &mut encoded, full)?;
+        let ended = last && !more;
+        if ended {
+            self.encoder.finish(&mut encoded);
+        }
+        let then = if ended { Then::End } else { then };
+        Ok((self.coder.chunk(encoded, then)?, more))
     }
-}
-
-fn records(page: &Page) -> Result<Records<'_>, Problem> {
-    Records::new(&page.packed).map_err(unwritable)
-}
-
-/// A flow that cannot be written; the message names it.
-#[expect(clippy::needless_pass_by_value, reason = "what map_err hands over")]
-fn unwritable(error: anyhow::Error) -> Problem {
-    Problem::internal(format!("{error:#}"))
 }
 
 impl Answer {
@@ -249,7 +241,7 @@ async fn write_pages(
     }
     while let Some(page) = pages.next().await {
         let page = page?;
-        let mut records = records(&page)?;
+        let mut records = Records::new(&page.packed)?;
         let mut more = true;
         while more {
             let chunk;

@@ -13,7 +13,7 @@ use crate::flow::COLUMNS;
 use crate::packed::{self, Position, Records};
 use crate::problem::Problem;
 use crate::query::{Query, Question};
-use crate::statement::{KEYS, Place, Statement, Walk};
+use crate::statement::{KEYS, Place, STATE, Statement, Walk};
 use crate::{database, fitness};
 
 /// Flows in a page. Of 2,000, 3,000 and 4,000 the second took the least time for a million flows: 0.43,
@@ -56,8 +56,8 @@ pub struct Start {
     pub state: State,
     /// The largest id that the answer could include: see [`watermark`].
     pub watermark: i64,
-    /// Where a limit cuts the answer short, if one does.
-    pub cut: Option<Cursor>,
+    /// The cursor that goes on where a limit cuts the answer short, if one does.
+    pub cut: Option<String>,
 }
 
 /// What changes in the table when flows arrive or are edited.
@@ -75,9 +75,7 @@ impl State {
     /// # Errors
     /// A 503 or 500 when the database cannot be read.
     pub async fn read() -> Result<Self, Problem> {
-        let statement = "SELECT (SELECT max(id) FROM flows), \
-                         (SELECT user_version FROM pragma_user_version)";
-        let row = database::row(statement, Vec::new()).await?;
+        let row = database::row(&format!("SELECT {STATE}"), Vec::new()).await?;
         let mut values = row.map(|row| row.values).unwrap_or_default().into_iter();
         Self::from_values(&mut values)
     }
@@ -141,10 +139,10 @@ impl Pages {
         let (first, cut) = pages.accept_first(first, limit).await?;
         Ok(Start {
             first,
+            cut: cut.map(|cursor| cursor.encode(pages.question.digest())),
             rest: pages,
             state,
             watermark,
-            cut,
         })
     }
 
@@ -175,32 +173,16 @@ impl Pages {
     /// Takes the first page in, and finds where `limit` cuts the answer.
     async fn accept_first(
         &mut self,
-        mut first: Packed,
+        first: Packed,
         limit: Option<i64>,
     ) -> Result<(Page, Option<Cursor>), Problem> {
-        let limit = limit.unwrap_or(i64::MAX);
-        if first.count > limit {
-            let shorter = packed::without_last(&first.bytes);
-            let more = shorter.ok_or_else(|| unreadable(&first.bytes))?;
-            first = Packed {
-                count: limit,
-                bytes: more,
-                ..first
-            };
-            let last = packed::last_position(&first.bytes);
-            let last = last.ok_or_else(|| unreadable(&first.bytes))?;
+        if limit.is_some_and(|limit| first.count > limit) {
             self.done = true;
-            let page = Page {
-                packed: first.bytes,
-                last: true,
-            };
-            return Ok((
-                page,
-                self.newest.map(|newest| Cursor {
-                    newest,
-                    position: last,
-                }),
-            ));
+            let packed = packed::without_last(&first.bytes);
+            let packed = packed.ok_or_else(|| unreadable(&first.bytes))?;
+            let position = packed::last_position(&packed).ok_or_else(|| unreadable(&packed))?;
+            let cut = self.newest.map(|newest| Cursor { newest, position });
+            return Ok((Page { packed, last: true }, cut));
         }
         let ended = matches!(first.end, End::Nothing);
         let page = self.accept(first)?;
@@ -373,10 +355,10 @@ impl Packed {
 
 /// What is wrong with a page whose end cannot be read: the first of its flows that cannot.
 fn unreadable(packed: &[u8]) -> Problem {
-    Problem::internal(match fault(packed) {
-        Err(error) => format!("{error:#}"),
-        Ok(()) => "a flow has no place in the order of (time, id)".into(),
-    })
+    match fault(packed) {
+        Err(error) => error.into(),
+        Ok(()) => Problem::internal("a flow has no place in the order of (time, id)"),
+    }
 }
 
 fn fault(packed: &[u8]) -> anyhow::Result<()> {

@@ -97,6 +97,13 @@ pub struct Problem {
     too_large: bool,
 }
 
+/// A flow that no format can write: the error names it and says why.
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Self {
+        Self::internal(format!("{error:#}"))
+    }
+}
+
 /// The body of a problem, in the order of RFC 9457.
 #[derive(Serialize)]
 struct Details<'a> {

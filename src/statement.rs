@@ -42,9 +42,13 @@ pub struct Walk<'a> {
     pub looked: i64,
     /// The columns that are packed.
     pub columns: &'a str,
-    /// Whether the table's state comes along: its largest id and `user_version`.
+    /// Whether the table's [`STATE`] comes along.
     pub with_state: bool,
 }
+
+/// The columns of the table's state: its largest id and `user_version`.
+pub const STATE: &str =
+    "(SELECT max(id) FROM flows), (SELECT user_version FROM pragma_user_version)";
 
 /// The columns of a walk that is after places alone; the index on `time` holds them both.
 pub const KEYS: &str = "id, time";
@@ -102,9 +106,9 @@ impl Walk<'_> {
             (end, rows)
         };
         let state = if self.with_state {
-            ", (SELECT max(id) FROM flows), (SELECT user_version FROM pragma_user_version)"
+            format!(", {STATE}")
         } else {
-            ""
+            String::new()
         };
         let text = format!(
             "SELECT count(*), CAST(json_group_array(json_array({columns})) AS BLOB), {end}{state} \

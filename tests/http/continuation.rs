@@ -1,7 +1,7 @@
 //! Portions: `Link` while flows are left, and a cursor that belongs to its question and its moment.
 
 use crate::problems::problem;
-use crate::stand::{FLOWS, Stand};
+use crate::stand::{ENDS, FLOWS, Stand};
 
 /// 99 flows a second, in the order of arrival.
 fn ties(rows: i64) -> Vec<(i64, i64)> {
@@ -336,13 +336,7 @@ fn a_whole_portion_stays_without_link_when_flows_arrive_behind_it() {
 
 #[test]
 fn a_cut_at_either_end_of_64_bits_loses_nothing() {
-    let flows = [
-        (i64::MIN, i64::MIN),
-        (-1, i64::MIN),
-        (0, 0),
-        (5, i64::MAX),
-        (i64::MAX, i64::MAX),
-    ];
+    let flows = ENDS;
     let stand = Stand::with_flows(flows);
     for limit in [1, 2, 3, 4] {
         follow(&stand, &format!("{FLOWS}?limit={limit}"), limit, &flows);

@@ -12,7 +12,16 @@ use standin::server::MemoryOutputPipe;
 use standin::{App, Server, Settings};
 use tempfile::TempDir;
 
-/// The parts of a flow that tests care for; the rest is filler.
+/// Flows, as `(id, time)`, whose times and ids lie at both ends of 64 bits, in the order of an answer.
+pub(crate) const ENDS: [(i64, i64); 5] = [
+    (i64::MIN, i64::MIN),
+    (-1, i64::MIN),
+    (0, 0),
+    (5, i64::MAX),
+    (i64::MAX, i64::MAX),
+];
+
+/// Where flows are.
 pub(crate) const FLOWS: &str = "/api/v1/stream/flows";
 
 /// A database with a server over it.

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::stand::{FLOWS, Stand};
+use crate::stand::{ENDS, FLOWS, Stand};
 
 /// 99 flows a second, as LANL's data has them, in the order of arrival.
 fn ties(rows: i64) -> impl Iterator<Item = (i64, i64)> {
@@ -89,13 +89,7 @@ fn a_limit_cuts_exactly_wherever_pages_end() {
 
 #[test]
 fn times_and_ids_reach_both_ends_of_64_bits() {
-    let flows = [
-        (i64::MIN, i64::MIN),
-        (-1, i64::MIN),
-        (0, 0),
-        (5, i64::MAX),
-        (i64::MAX, i64::MAX),
-    ];
+    let flows = ENDS;
     let stand = Stand::with_flows(flows);
     assert_eq!(stand.get(FLOWS).flows(), flows);
     let after_first = format!("scanned_after={}", i64::MIN);
