@@ -68,7 +68,7 @@ impl Body {
         let mut writer = PageWriter { encoder, coder };
         let then = if first.last { Then::End } else { Then::Flush };
         let (bytes, _) = writer.part(
-            &mut Records::new(&first.packed)?,
+            &mut Records::new(&first.packed, first.count)?,
             first.last,
             then,
             usize::MAX,
@@ -241,7 +241,7 @@ async fn write_pages(
     }
     while let Some(page) = pages.next().await {
         let page = page?;
-        let mut records = Records::new(&page.packed)?;
+        let mut records = Records::new(&page.packed, page.count)?;
         let mut more = true;
         while more {
             let chunk;

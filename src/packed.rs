@@ -1,7 +1,7 @@
 //! The records of a page, taken out of the text that SQLite packed them into.
 //!
-//! A page arrives as one JSON array of arrays, written by SQLite's `json_group_array(json_array(…))`:
-//! `[[1,1,0,"C1065","389",…],[2,…]]`, without white space. This module cuts it into the pieces of each
+//! A page arrives as JSON arrays with a comma between them, written by SQLite's `json_array`:
+//! `[1,1,0,"C1065","389",…],[2,…]`, without white space. This module cuts it into the pieces of each
 //! record without decoding them: a piece that is valid in the output is copied as it stands. It checks
 //! what it relies on and knows nothing of formats or of SQL.
 
@@ -83,16 +83,18 @@ pub type Record<'a> = [Piece<'a>; WIDTH];
 /// Walks the records of a packed page.
 pub struct Records<'a> {
     rest: &'a [u8],
+    /// Records still to come, by the database's own count.
+    left: i64,
     /// The pieces of a record in which the database stores a value as another type.
     converted: Vec<Cow<'a, [u8]>>,
 }
 
 impl<'a> Records<'a> {
-    /// Starts at the first record of `packed`.
+    /// Starts at the first record of `packed`, which holds `count` of them.
     ///
     /// # Errors
-    /// When `packed` is not an array, or not UTF-8: SQLite stores any bytes as text.
-    pub fn new(packed: &'a [u8]) -> Result<Self> {
+    /// When `packed` is not UTF-8: SQLite stores any bytes as text.
+    pub fn new(packed: &'a [u8], count: i64) -> Result<Self> {
         if let Err(error) = std::str::from_utf8(packed) {
             let valid = packed.get(..error.valid_up_to()).unwrap_or_default();
             bail!(
@@ -100,12 +102,9 @@ impl<'a> Records<'a> {
                 behind_last_whole(valid)
             );
         }
-        let rest = packed
-            .strip_prefix(b"[")
-            .and_then(|rest| rest.strip_suffix(b"]"))
-            .context("a page that is not a JSON array")?;
         Ok(Self {
-            rest,
+            rest: packed,
+            left: count,
             converted: Vec::new(),
         })
     }
@@ -113,11 +112,16 @@ impl<'a> Records<'a> {
     /// The next record, or `None` behind the last one.
     ///
     /// # Errors
-    /// A value that cannot be written as its field's type; the message names the flow and the field.
+    /// A value that cannot be written as its field's type; the message names the flow and the field. A page
+    /// that does not hold as many records as the database has counted.
     #[inline]
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>> {
         let Some(mut rest) = self.rest.strip_prefix(b"[") else {
             ensure!(self.rest.is_empty(), "a page whose records are not arrays");
+            ensure!(
+                self.left == 0,
+                "a page with another number of flows than were counted"
+            );
             return Ok(None);
         };
         let mut record = Record::default();
@@ -130,6 +134,7 @@ impl<'a> Records<'a> {
         }
         // Behind a record's last piece its bracket has been taken; a comma parts it from the next.
         self.rest = rest.strip_prefix(b",").unwrap_or(rest);
+        self.left = self.left.wrapping_sub(1);
         if exact {
             return Ok(Some(record));
         }
@@ -312,7 +317,7 @@ pub fn last_position(packed: &[u8]) -> Option<Position> {
 
 /// The position of the first record of `packed`; `None` as for [`last_position`].
 pub fn first_position(packed: &[u8]) -> Option<Position> {
-    position_of(packed.strip_prefix(b"[")?)
+    position_of(packed)
 }
 
 /// The position of the record that `text` starts with, its bracket included.
@@ -323,7 +328,7 @@ pub fn position_of(text: &[u8]) -> Option<Position> {
 /// `packed` without its last record; `None` when it has none.
 pub fn without_last(packed: &[u8]) -> Option<Vec<u8>> {
     let before = packed.get(..last_record(packed)?)?;
-    Some([before.strip_suffix(b",").unwrap_or(before), b"]"].concat())
+    Some(before.strip_suffix(b",").unwrap_or(before).to_vec())
 }
 
 /// Where the last record of `packed` starts.
@@ -331,7 +336,7 @@ pub fn without_last(packed: &[u8]) -> Option<Vec<u8>> {
 /// Read from the end: a string's opening quote is the nearest one to the left of its closing quote that
 /// an even number of backslashes precedes, since every quote inside it is escaped.
 fn last_record(packed: &[u8]) -> Option<usize> {
-    let mut before = packed.strip_suffix(b"]]")?;
+    let mut before = packed.strip_suffix(b"]")?;
     loop {
         let (last, head) = before.split_last()?;
         match last {
@@ -371,7 +376,8 @@ fn integer(piece: Piece<'_>) -> Option<i64> {
 /// Says where a fault lies: behind the last record that stands whole in `valid`.
 fn behind_last_whole(valid: &[u8]) -> String {
     let mut records = Records {
-        rest: valid.strip_prefix(b"[").unwrap_or_default(),
+        rest: valid,
+        left: 0,
         converted: Vec::new(),
     };
     let mut place = "at the start of a page".to_owned();
@@ -385,10 +391,19 @@ fn behind_last_whole(valid: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    const ONE: &str = r#"[[7,3,0,"C1","N1","C2","443",6,10,5323]]"#;
+    const ONE: &str = r#"[7,3,0,"C1","N1","C2","443",6,10,5323]"#;
 
+    /// The records of a page that was counted right.
     fn records(packed: &str) -> Result<Vec<Vec<String>>> {
-        let mut records = Records::new(packed.as_bytes())?;
+        let counted = |count| counted_records(packed, count);
+        (0..3)
+            .map(counted)
+            .find(|r| r.is_ok())
+            .unwrap_or_else(|| counted(1))
+    }
+
+    fn counted_records(packed: &str, count: i64) -> Result<Vec<Vec<String>>> {
+        let mut records = Records::new(packed.as_bytes(), count)?;
         let mut all = Vec::new();
         while let Some(record) = records.next_record()? {
             all.push(
@@ -407,13 +422,13 @@ mod tests {
             "7", "3", "0", r#""C1""#, r#""N1""#, r#""C2""#, r#""443""#, "6", "10", "5323",
         ];
         assert_eq!(records(ONE).unwrap(), [expected]);
-        assert_eq!(records("[]").unwrap(), Vec::<Vec<String>>::new());
+        assert_eq!(records("").unwrap(), Vec::<Vec<String>>::new());
     }
 
     #[test]
     fn brackets_quotes_and_backslashes_inside_text_are_text() {
         let packed =
-            r#"[[1,1,0,"],[","\"","\\","a\\\"]]",6,1,1],[2,9,0,"","]]","\\\\\"","[[",6,1,1]]"#;
+            r#"[1,1,0,"],[","\"","\\","a\\\"]]",6,1,1],[2,9,0,"","]]","\\\\\"","[[",6,1,1]"#;
         let all = records(packed).unwrap();
         assert_eq!(
             all[0][3..7],
@@ -424,10 +439,10 @@ mod tests {
             last_position(packed.as_bytes()),
             Some(Position { time: 9, id: 2 })
         );
-        let first = packed.split_once(",[2,9").unwrap().0.to_owned() + "]";
+        let first = packed.split_once(",[2,9").unwrap().0.to_owned();
         assert_eq!(without_last(packed.as_bytes()).unwrap(), first.as_bytes());
-        assert_eq!(without_last(first.as_bytes()).unwrap(), b"[]");
-        assert_eq!(without_last(b"[]"), None);
+        assert_eq!(without_last(first.as_bytes()).unwrap(), b"");
+        assert_eq!(without_last(b""), None);
         assert_eq!(
             last_position(first.as_bytes()),
             Some(Position { time: 1, id: 1 })
@@ -441,7 +456,7 @@ mod tests {
                 let (number, text) = (format!("1{}", digit.repeat(length)), letter.repeat(length));
                 for negative in ["", "-"] {
                     let packed = format!(
-                        r#"[[1,2,{negative}{number},"{text}","{text}\\","","\"{text}",4,5,{negative}{number}]]"#
+                        r#"[1,2,{negative}{number},"{text}","{text}\\","","\"{text}",4,5,{negative}{number}]"#
                     );
                     let record = records(&packed).unwrap().remove(0);
                     assert_eq!(record[2], format!("{negative}{number}"));
@@ -471,7 +486,7 @@ mod tests {
 
     #[test]
     fn an_appended_piece_brings_nothing_of_its_surroundings() {
-        let mut records = Records::new(ONE.as_bytes()).unwrap();
+        let mut records = Records::new(ONE.as_bytes(), 1).unwrap();
         let record = records.next_record().unwrap().unwrap();
         for piece in record {
             let mut out = b"before".to_vec();
@@ -482,7 +497,7 @@ mod tests {
 
     #[test]
     fn values_of_another_type_are_written_as_the_fields_type() {
-        let packed = r#"[["7","3",2.0,12,1.5,null,"x"," 6",null,"-9223372036854775808"]]"#;
+        let packed = r#"["7","3",2.0,12,1.5,null,"x"," 6",null,"-9223372036854775808"]"#;
         let record = records(packed).unwrap().remove(0);
         let expected = [
             "7", "3", "2", r#""12""#, r#""1.5""#, "null", r#""x""#, "6", "null",
@@ -513,24 +528,25 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf8_are_an_error_that_says_where() {
-        let mut packed = ONE.replace("]]", "],[8,4,0,\"").into_bytes();
-        packed.extend(b"\xff\",\"\",\"\",\"\",6,1,1]]");
-        let error = Records::new(&packed).err().unwrap().to_string();
+        let mut packed = ONE.replace("]", "],[8,4,0,\"").into_bytes();
+        packed.extend(b"\xff\",\"\",\"\",\"\",6,1,1]");
+        let error = Records::new(&packed, 2).err().unwrap().to_string();
         assert_eq!(error, "text that is not UTF-8 in the flow behind flow 7");
     }
 
     #[test]
     fn damaged_pages_are_errors_and_never_a_shorter_answer() {
-        for cut in 1..ONE.len() - 1 {
-            let damaged = &ONE[..cut];
-            assert!(records(damaged).is_err(), "{damaged}");
-            assert!(
-                records(&format!("{damaged}]")).is_err() || cut == 1,
-                "{damaged}]"
-            );
+        let two = format!("{ONE},{ONE}");
+        assert_eq!(counted_records(&two, 2).unwrap().len(), 2);
+        for cut in 0..two.len() {
+            let damaged = &two[..cut];
+            assert!(counted_records(damaged, 2).is_err(), "{damaged}");
             _ = last_position(damaged.as_bytes());
         }
-        assert!(records(r#"[[1,2,[3],"","","","",6,1,1]]"#).is_err());
-        assert!(records("[1]").is_err());
+        for count in [0, 1, 3] {
+            assert!(counted_records(&two, count).is_err(), "{count}");
+        }
+        assert!(counted_records(r#"[1,2,[3],"","","","",6,1,1]"#, 1).is_err());
+        assert!(counted_records("1", 1).is_err());
     }
 }

@@ -41,6 +41,8 @@ const MAX_BYTES: i64 = 16 * BYTES;
 pub struct Page {
     /// The flows, for [`Records`].
     pub packed: Vec<u8>,
+    /// How many, by the database's own count.
+    pub count: i64,
     /// Whether no page follows.
     pub last: bool,
 }
@@ -179,10 +181,15 @@ impl Pages {
         if limit.is_some_and(|limit| first.count > limit) {
             self.done = true;
             let packed = packed::without_last(&first.bytes);
-            let packed = packed.ok_or_else(|| unreadable(&first.bytes))?;
-            let position = packed::last_position(&packed).ok_or_else(|| unreadable(&packed))?;
+            let packed = packed.ok_or_else(|| unreadable(&first))?;
+            let position = packed::last_position(&packed).ok_or_else(|| unreadable(&first))?;
             let cut = self.newest.map(|newest| Cursor { newest, position });
-            return Ok((Page { packed, last: true }, cut));
+            let page = Page {
+                packed,
+                count: first.count.saturating_sub(1),
+                last: true,
+            };
+            return Ok((page, cut));
         }
         let ended = matches!(first.end, End::Nothing);
         let page = self.accept(first)?;
@@ -245,12 +252,14 @@ impl Pages {
         let Statement { text, parameters } = walk.statement();
         let row = database::row(&text, parameters).await?;
         let mut values = row.map(|row| row.values).unwrap_or_default().into_iter();
-        let (Some(Value::Integer(count)), Some(Value::Blob(bytes))) =
-            (values.next(), values.next())
-        else {
-            return Err(Problem::internal(
-                "the database's answer has an unknown form",
-            ));
+        let (count, bytes) = match (values.next(), values.next()) {
+            (Some(Value::Integer(count)), Some(Value::Blob(bytes))) => (count, bytes),
+            (Some(Value::Integer(0)), Some(Value::Null)) => (0, Vec::new()),
+            _ => {
+                return Err(Problem::internal(
+                    "the database's answer has an unknown form",
+                ));
+            }
         };
         let end = match values.next() {
             _ if count >= asked => End::Full,
@@ -277,7 +286,7 @@ impl Pages {
         if !self.done {
             match (page.end, self.place) {
                 (End::Full, _) => {
-                    self.place = self.place_behind(&page.bytes)?;
+                    self.place = self.place_behind(&page)?;
                     self.rows = self.rows_for(page.count, page.bytes.len());
                 }
                 (End::Looked(last), Place::Behind(before) | Place::Inside(before))
@@ -294,6 +303,7 @@ impl Pages {
         }
         Ok(Page {
             packed: page.bytes,
+            count: page.count,
             last: self.done,
         })
     }
@@ -303,9 +313,10 @@ impl Pages {
     }
 
     /// The place behind the last flow of a page.
-    fn place_behind(&self, packed: &[u8]) -> Result<Place, Problem> {
+    fn place_behind(&self, page: &Packed) -> Result<Place, Problem> {
+        let packed = &page.bytes;
         let ends = packed::first_position(packed).zip(packed::last_position(packed));
-        let (first, last) = ends.ok_or_else(|| unreadable(packed))?;
+        let (first, last) = ends.ok_or_else(|| unreadable(page))?;
         let inside = first.time == last.time && !self.is_feed();
         Ok(if inside {
             Place::Inside(last)
@@ -338,6 +349,7 @@ struct Packed {
 }
 
 /// Why a page has no more flows.
+#[derive(Clone, Copy)]
 enum End {
     /// It has as many as were asked for.
     Full,
@@ -354,15 +366,15 @@ impl Packed {
 }
 
 /// What is wrong with a page whose end cannot be read: the first of its flows that cannot.
-fn unreadable(packed: &[u8]) -> Problem {
-    match fault(packed) {
+fn unreadable(page: &Packed) -> Problem {
+    match fault(page) {
         Err(error) => error.into(),
         Ok(()) => Problem::internal("a flow has no place in the order of (time, id)"),
     }
 }
 
-fn fault(packed: &[u8]) -> anyhow::Result<()> {
-    let mut records = Records::new(packed)?;
+fn fault(page: &Packed) -> anyhow::Result<()> {
+    let mut records = Records::new(&page.bytes, page.count)?;
     while records.next_record()?.is_some() {}
     Ok(())
 }

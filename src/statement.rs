@@ -79,16 +79,18 @@ impl Bound {
 
 impl Walk<'_> {
     /// The statement. Its one row holds: the number of flows taken; the flows, packed, as a BLOB (the host
-    /// panics on text that is not UTF-8); the place of the last row looked at, or NULL when there were
+    /// panics on text that is not UTF-8) or NULL when there are none; the place of the last row looked at, or NULL when there were
     /// fewer rows or every row is taken; and the table's state, if asked for.
     pub fn statement(&self) -> Statement {
         let mut bound = Bound::default();
         let base = where_clause(&self.base(&mut bound));
         let matching = where_clause(&self.matching(&mut bound));
-        let (columns, order) = (self.columns, self.order());
+        // Made in here: out there each value would first be copied out of the row (OP_Copy).
+        let flow = format!("SELECT json_array({}) AS flow", self.columns);
+        let order = self.order();
         let taken = bound.integer(self.taken);
         let (end, rows) = if matching.is_empty() {
-            let rows = format!("SELECT {columns} FROM flows{base} ORDER BY {order} LIMIT {taken}");
+            let rows = format!("{flow} FROM flows{base} ORDER BY {order} LIMIT {taken}");
             ("NULL".to_owned(), rows)
         } else {
             let looked = bound.integer(self.looked);
@@ -96,7 +98,7 @@ impl Walk<'_> {
             // A limit keeps SQLite from moving the outer conditions inside, where they would have it look
             // on until enough rows match.
             let rows = format!(
-                "SELECT {columns} FROM (SELECT {COLUMNS} FROM flows{base} ORDER BY {order} \
+                "{flow} FROM (SELECT {COLUMNS} FROM flows{base} ORDER BY {order} \
                  LIMIT {looked}){matching} LIMIT {taken}"
             );
             let end = format!(
@@ -111,8 +113,7 @@ impl Walk<'_> {
             String::new()
         };
         let text = format!(
-            "SELECT count(*), CAST(json_group_array(json_array({columns})) AS BLOB), {end}{state} \
-             FROM ({rows})"
+            "SELECT count(*), CAST(group_concat(flow) AS BLOB), {end}{state} FROM ({rows})"
         );
         Statement {
             text,

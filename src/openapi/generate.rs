@@ -185,10 +185,10 @@ fn written(format: Format) -> String {
     let row: Vec<_> = values
         .map(|(field, value)| example(field.kind, value).to_string())
         .collect();
-    let packed = format!("[[{}]]", row.join(","));
+    let packed = format!("[{}]", row.join(","));
     let mut encoder = Encoder::new(format, None);
     let mut out = Vec::new();
-    let mut records = Records::new(packed.as_bytes()).unwrap();
+    let mut records = Records::new(packed.as_bytes(), 1).unwrap();
     encoder.part(&mut records, &mut out, usize::MAX).unwrap();
     encoder.finish(&mut out);
     String::from_utf8(out).unwrap()
