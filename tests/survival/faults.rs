@@ -271,3 +271,46 @@ fn a_writer_that_locks_the_database_in_the_middle_of_an_answer_cuts_it_off() {
     stand.settle();
     figures.print();
 }
+
+/// Several requests for the same answer at a fresh instance, whose first one waits for the database.
+#[track_caller]
+fn asked_together(stand: &Stand) -> Vec<Answer> {
+    let patience = Fault::Delay(Duration::from_millis(200));
+    stand.faults().plan(Point::Open, 1..=1, patience);
+    let ask = || stand.get(&format!("{FLOWS}?limit=3"));
+    std::thread::scope(|scope| {
+        let first = scope.spawn(ask);
+        wait_until("the first request", || {
+            stand.faults().passed(Point::Open) > 0
+        });
+        let rest: Vec<_> = (1..8).map(|_| scope.spawn(ask)).collect();
+        let all = std::iter::once(first).chain(rest);
+        all.map(|asked| asked.join().expect("an answer")).collect()
+    })
+}
+
+#[test]
+fn requests_that_come_together_check_the_database_once() {
+    let database = Database::with_flows(10);
+    let stand = database.serve();
+    for answer in asked_together(&stand) {
+        answer.ok();
+    }
+    // Plan, types and page were 24 statements if each checked. Where the host starts an instance more,
+    // that one checks too.
+    let statements = stand.faults().passed(Point::Prepare);
+    assert!((10..=14).contains(&statements), "{statements}");
+}
+
+#[test]
+fn a_check_that_fails_fails_the_request_that_made_it_and_no_other() {
+    let database = Database::with_flows(10);
+    let stand = database.serve();
+    let fault = Fault::Fail("database is locked".into());
+    stand.faults().plan(Point::Prepare, 1..=1, fault);
+    let answers = asked_together(&stand);
+    let busy = answers.iter().filter(|answer| answer.status == 503);
+    assert_eq!(busy.count(), 1, "{answers:?}");
+    let whole = answers.iter().filter(|answer| answer.status == 200);
+    assert_eq!(whole.count(), 7, "{answers:?}");
+}

@@ -24,6 +24,8 @@ const IMPORTS: &[&str] = &[
     "wasi:cli/terminal-stdin get-terminal-stdin",
     "wasi:cli/terminal-stdout get-terminal-stdout",
     "wasi:clocks/monotonic-clock now",
+    "wasi:clocks/monotonic-clock wait-for",
+    "wasi:clocks/types",
     "wasi:clocks/wall-clock now",
     "wasi:http/types [method]fields.get",
     "wasi:http/types [method]request.get-headers",
