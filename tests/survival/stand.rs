@@ -123,6 +123,11 @@ impl Stand {
         self.server.database().open_connections()
     }
 
+    /// Instances that have been made.
+    pub(crate) fn started(&self) -> usize {
+        self.server.started()
+    }
+
     /// Instances that have trapped.
     pub(crate) fn trapped(&self) -> usize {
         self.server.trapped()

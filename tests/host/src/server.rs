@@ -71,6 +71,7 @@ pub struct Server {
     address: SocketAddr,
     database: Database,
     closing: Arc<AtomicBool>,
+    started: Arc<AtomicUsize>,
     trapped: Arc<AtomicUsize>,
     runtime: Option<Runtime>,
 }
@@ -84,6 +85,7 @@ impl Server {
         let variables = app.manifest.component_variables(&settings.variables)?;
         let database = Database::new(settings.database);
         let closing = Arc::<AtomicBool>::default();
+        let started = Arc::<AtomicUsize>::default();
         let trapped = Arc::<AtomicUsize>::default();
         let handler = ProxyHandler::new(Component {
             app,
@@ -91,6 +93,7 @@ impl Server {
             variables: Variables(Arc::new(variables)),
             log: settings.log,
             closing: closing.clone(),
+            started: started.clone(),
             trapped: trapped.clone(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -105,6 +108,7 @@ impl Server {
             address,
             database,
             closing,
+            started,
             trapped,
             runtime: Some(runtime),
         })
@@ -118,6 +122,11 @@ impl Server {
     /// The database it serves from.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// Instances that have been made so far.
+    pub fn started(&self) -> usize {
+        self.started.load(Ordering::SeqCst)
     }
 
     /// Instances that have ended in a trap so far.
@@ -240,6 +249,7 @@ struct Component {
     variables: Variables,
     log: Option<MemoryOutputPipe>,
     closing: Arc<AtomicBool>,
+    started: Arc<AtomicUsize>,
     trapped: Arc<AtomicUsize>,
 }
 
@@ -253,6 +263,7 @@ impl HandlerState for Component {
             .app
             .instantiate(&self.database, &self.variables, self.log.as_ref())
             .await?;
+        self.started.fetch_add(1, Ordering::SeqCst);
         Ok(Instance {
             store,
             proxy,
