@@ -59,11 +59,11 @@ impl Cursor {
             return Err(DAMAGED);
         };
         let word = |digits: &[u8; DIGITS]| {
-            // A sign would be read too, and be a second way to write the same cursor.
-            let digits = std::str::from_utf8(digits)
-                .ok()
-                .filter(|text| !text.contains('+'));
+            // A sign and capitals would be read too, and be other ways to write the same cursor.
+            let written = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+            let digits = Some(digits).filter(|digits| digits.iter().all(written));
             digits
+                .and_then(|digits| std::str::from_utf8(digits).ok())
                 .and_then(|text| u64::from_str_radix(text, 16).ok())
                 .ok_or(DAMAGED)
         };
@@ -126,8 +126,10 @@ mod tests {
             assert!(Cursor::decode(&changed, 7).is_err(), "{changed}");
             assert!(Cursor::decode(&text[..i], 7).is_err(), "{}", &text[..i]);
         }
+        let capitals = text.to_uppercase().replacen('A', "a", 1);
         for text in [
             "",
+            &capitals,
             "!",
             "AQ",
             &format!("{text}A"),
