@@ -5,12 +5,23 @@ use crate::format::Format;
 /// The members of a list header with their weights, in thousandths. A member that cannot be read is left
 /// out: it names nothing that is on offer.
 fn members(header: &str) -> impl Iterator<Item = (&str, u16)> {
-    header.split(',').filter_map(|member| {
-        let mut parts = member.split(';').map(str::trim);
+    split(header, ',').filter_map(|member| {
+        let mut parts = split(member, ';').map(str::trim);
         let name = parts.next().filter(|name| !name.is_empty())?;
         let weight =
             parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
         Some((name, weight.map_or(Some(1000), thousandths)?))
+    })
+}
+
+/// Splits at a separator that stands outside of quoted strings (RFC 9110, section 5.6.4).
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |c| {
+        let literal = escaped;
+        escaped = quoted && c == '\\' && !literal;
+        quoted ^= c == '"' && !literal;
+        c == separator && !quoted
     })
 }
 
@@ -94,6 +105,7 @@ mod tests {
             ("text/*;q=0.1, application/x-ndjson;q=0.001", Format::Csv),
             ("text/csv;header=present;q=0.2, */*;q=0.1", Format::Csv),
             ("application/json;q=0, */*", Format::Xml),
+            (r#"text/csv;x="a,;q=1\",";q=0.1, */*;q=0.2"#, Format::Json),
         ] {
             assert_eq!(super::format(accept), Some(format), "{accept}");
         }
