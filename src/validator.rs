@@ -27,11 +27,11 @@ impl Representation {
     }
 }
 
-/// Whether `if_none_match` names this tag, or any.
+/// Whether `if_none_match` names this tag, or is `*` and names any.
 pub fn names(if_none_match: &str, etag: &str) -> bool {
     let mut tags = if_none_match.split(',').map(str::trim);
-    // Our tags hold no comma, so the split cannot cut one that could match.
-    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    // Our tags hold no comma, so the split cannot cut one that could match. Others may, with a `*` between.
+    if_none_match.trim() == "*" || tags.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
         ] {
             assert!(names(list, tag), "{list}");
         }
-        for list in ["", "\"0a.1.1\"", "0a.1.0", "w/\"0a.1.0\"", "\"x,y\""] {
+        for list in ["", "\"0a.1.1\"", "0a.1.0", "w/\"0a.1.0\"", "\"x,*,y\""] {
             assert!(!names(list, tag), "{list}");
         }
     }
