@@ -316,7 +316,9 @@ const NO_URI: &AsciiSet = &CONTROLS
     .add(b'"')
     .add(b'<')
     .add(b'>')
+    .add(b'[')
     .add(b'\\')
+    .add(b']')
     .add(b'^')
     .add(b'`')
     .add(b'{')
@@ -591,8 +593,8 @@ mod tests {
         );
         assert_eq!(with_cursor("c%75rsor=a&", "x"), "cursor=x");
         assert_eq!(
-            with_cursor("src_comp=ä<%26", "x"),
-            "src_comp=%C3%A4%3C%26&cursor=x"
+            with_cursor("src_comp=ä<[%26]", "x"),
+            "src_comp=%C3%A4%3C%5B%26%5D&cursor=x"
         );
     }
 
