@@ -173,8 +173,14 @@ impl<'a> Records<'a> {
 fn convert(piece: &[u8], kind: Kind, key: bool) -> Result<Cow<'_, [u8]>, &'static str> {
     match (piece, kind) {
         (b"null", _) if !key => Ok(Cow::Borrowed(piece)),
-        ([b'"', ..], Kind::Text) => Ok(Cow::Borrowed(piece)),
-        (_, Kind::Text) => Ok(Cow::Owned([b"\"", piece, b"\""].concat())),
+        ([b'"', ..], Kind::Text) => match serde_json::from_slice::<String>(piece) {
+            Ok(_) => Ok(Cow::Borrowed(piece)),
+            Err(_) => Err("not text that JSON can hold"),
+        },
+        (_, Kind::Text) => match piece.iter().all(|b| in_number_or_name(*b)) {
+            true if !piece.is_empty() => Ok(Cow::Owned([b"\"", piece, b"\""].concat())),
+            _ => Err("neither number nor text"),
+        },
         (_, Kind::Integer) => {
             let text = unquoted(piece).ok_or("not an integer")?;
             let integer = text.trim().parse().ok();
@@ -187,6 +193,11 @@ fn convert(piece: &[u8], kind: Kind, key: bool) -> Result<Cow<'_, [u8]>, &'stati
             ))
         }
     }
+}
+
+/// Whether numbers, `true` and `false` have this byte as SQLite writes them.
+fn in_number_or_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
 }
 
 /// SQLite writes 15 digits of a REAL in JSON: from here on its value is not known.
@@ -220,7 +231,7 @@ pub fn unquoted(piece: &[u8]) -> Option<Cow<'_, str>> {
 #[inline]
 fn next_piece(text: &[u8]) -> Option<(Piece<'_>, Option<Kind>, &[u8])> {
     let (length, kind) = match text.first()? {
-        b'"' => (end_of_string(text)?, Some(Kind::Text)),
+        b'"' => end_of_string(text)?,
         b'[' | b'{' => return None,
         _ => match end_of_integer(text) {
             Some(length) => (length, Some(Kind::Integer)),
@@ -233,36 +244,50 @@ fn next_piece(text: &[u8]) -> Option<(Piece<'_>, Option<Kind>, &[u8])> {
     Some((Piece { text, length }, kind, rest))
 }
 
-/// The offset behind the closing quote of the string that `text` starts with.
+/// The offset behind the closing quote of the string that `text` starts with, and whether it is text as it
+/// stands.
+///
+/// A BLOB that is SQLite's binary JSON of a text is packed unchecked: it may hold control characters, or
+/// escapes of which nothing can be made.
 #[inline]
-fn end_of_string(text: &[u8]) -> Option<usize> {
+fn end_of_string(text: &[u8]) -> Option<(usize, Option<Kind>)> {
     let (_, content) = text.split_first()?;
     if let Some(chunk) = content.first_chunk() {
         // Eight bytes at once: computers and ports are shorter than that.
         let chunk = u64::from_le_bytes(*chunk);
         let quote = bytes_equal(chunk, b'"').trailing_zeros();
-        if quote < bytes_equal(chunk, b'\\').trailing_zeros() {
-            return usize::try_from(quote >> 3).ok()?.checked_add(2);
+        let special = bytes_equal(chunk, b'\\') | controls(chunk);
+        if quote < special.trailing_zeros() {
+            let end = usize::try_from(quote >> 3).ok()?.checked_add(2)?;
+            return Some((end, Some(Kind::Text)));
         }
     }
     end_of_long_string(text)
 }
 
 #[inline(never)]
-fn end_of_long_string(text: &[u8]) -> Option<usize> {
+fn end_of_long_string(text: &[u8]) -> Option<(usize, Option<Kind>)> {
+    let mut kind = Some(Kind::Text);
     let mut escaped = false;
     for (i, byte) in text.iter().enumerate().skip(1) {
         match byte {
-            _ if escaped => escaped = false,
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' if escaped => escaped = false,
+            _ if escaped => (kind, escaped) = (None, false),
             b'\\' => escaped = true,
-            b'"' => return i.checked_add(1),
+            b'"' => return Some((i.checked_add(1)?, kind)),
+            ..b' ' => kind = None,
             _ => {}
         }
     }
     None
 }
 
+/// The largest integer.
+const MOST: &[u8; 19] = b"9223372036854775807";
+
 /// The length of the integer that `text` starts with, if nothing but a comma or bracket follows it.
+///
+/// `None` as well where it has to be looked at closely: with leading zeros, or beyond [`MOST`].
 #[inline]
 fn end_of_integer(text: &[u8]) -> Option<usize> {
     let sign = usize::from(text.first() == Some(&b'-'));
@@ -274,7 +299,13 @@ fn end_of_integer(text: &[u8]) -> Option<usize> {
         _ => digits.iter().position(|b| !b.is_ascii_digit())?,
     };
     let ends = matches!(digits.get(length), Some(b',' | b']'));
-    (ends && length > 0).then(|| length.wrapping_add(sign))
+    let plain = match length {
+        1 => true,
+        2..=18 => digits.first() != Some(&b'0'),
+        19 => digits.first_chunk() <= Some(MOST) && digits.first() != Some(&b'0'),
+        _ => false,
+    };
+    (ends && plain).then(|| length.wrapping_add(sign))
 }
 
 const ONES: u64 = u64::from_le_bytes([1; 8]);
@@ -288,6 +319,12 @@ const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
 fn bytes_equal(bytes: u64, byte: u8) -> u64 {
     let zero_where_equal = bytes ^ ONES.wrapping_mul(u64::from(byte));
     zero_where_equal.wrapping_sub(ONES) & !zero_where_equal & HIGHS
+}
+
+/// Eight bytes of which the lowest set high bit marks the first below a space: see [`bytes_equal`].
+#[inline]
+fn controls(bytes: u64) -> u64 {
+    bytes.wrapping_sub(ONES.wrapping_mul(0x20)) & !bytes & HIGHS
 }
 
 /// Eight bytes of which the lowest set high bit marks the first that is no digit.
@@ -453,7 +490,9 @@ mod tests {
     fn a_piece_ends_where_it_ends_however_long_it_is_and_whatever_follows() {
         for length in 0..40 {
             for (digit, letter) in [("7", "x"), ("0", "\u{e4}"), ("9", "/")] {
-                let (number, text) = (format!("1{}", digit.repeat(length)), letter.repeat(length));
+                // Up to 19 digits, as 64 bits hold them.
+                let number = format!("1{}", digit.repeat(length.min(18)));
+                let text = letter.repeat(length);
                 for negative in ["", "-"] {
                     let packed = format!(
                         r#"[1,2,{negative}{number},"{text}","{text}\\","","\"{text}",4,5,{negative}{number}]"#
@@ -507,6 +546,23 @@ mod tests {
     }
 
     #[test]
+    fn integers_reach_both_ends_of_64_bits_and_lose_leading_zeros() {
+        for (piece, integer) in [
+            ("9223372036854775807", "9223372036854775807"),
+            ("-9223372036854775807", "-9223372036854775807"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("1000000000000000000", "1000000000000000000"),
+            ("01", "1"),
+            ("-007", "-7"),
+            ("00000000000000000000000", "0"),
+            ("0", "0"),
+        ] {
+            let record = records(&ONE.replace("5323", piece)).unwrap().remove(0);
+            assert_eq!(record[9], integer);
+        }
+    }
+
+    #[test]
     fn a_value_that_cannot_be_written_is_an_error_that_names_flow_and_field() {
         for (piece, what) in [
             ("1.5", "flow 7: byte_count is 1.5, not an integer"),
@@ -514,11 +570,28 @@ mod tests {
             ("9e999", "flow 7: byte_count is 9e999, not an integer"),
             ("1.0e+15", "flow 7: byte_count is 1.0e+15, not an integer"),
             ("\"9223372036854775808\"", "not an integer"),
+            ("9223372036854775808", "not an integer"),
+            ("-9223372036854775809", "not an integer"),
+            ("99999999999999999999", "not an integer"),
         ] {
             let error = records(&ONE.replace("5323", piece))
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(what), "{piece}: {error}");
+        }
+        for text in [
+            r#""\ud800""#,
+            r#""\u12""#,
+            r#""\x""#,
+            "\"\n\"",
+            "\"\u{1f}somewhat longer\"",
+            "\"\\\n\"",
+            "1\"2",
+        ] {
+            let error = records(&ONE.replace("\"C1\"", text)).unwrap_err();
+            let error = error.to_string();
+            let what = format!("flow 7: src_comp is {text}, n");
+            assert!(error.starts_with(&what), "{text}: {error}");
         }
         let error = records(&ONE.replace("[7,3", "[7,null"))
             .unwrap_err()

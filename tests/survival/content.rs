@@ -305,10 +305,20 @@ fn a_blob_that_is_jsonb_of_a_text_or_a_truth_value_is_taken_for_it_and_a_damaged
         let read = parse("json", &answer.body).unwrap_or_else(|e| panic!("{e}: {answer:?}"));
         assert_eq!(read[1][3], Cell::Text(text.into()), "{value}: {answer:?}");
     }
-    // The number 1,2: as two values it would move all that follow it.
-    database.execute("UPDATE flows SET src_comp = x'33312c32' WHERE id = 2");
-    let answer = stand.get(FLOWS);
-    assert!(answer.is_problem(), "{answer:?}");
+    // The number 1,2, which as two values would move all that follow it, and texts that no format can hold:
+    // two line feeds as they are, half a surrogate pair, a number with a quote in it.
+    for value in [
+        "x'33312c32'",
+        "x'270a0a'",
+        "jsonb('\"\\ud800\"')",
+        "x'35312232'",
+    ] {
+        database.execute(&format!("UPDATE flows SET src_comp = {value} WHERE id = 2"));
+        for format in FORMATS {
+            let answer = stand.get(&format!("{FLOWS}.{format}"));
+            assert!(answer.is_problem(), "{value}: {answer:?}");
+        }
+    }
 }
 
 /// Characters that one format or another cannot write as they are.
