@@ -17,7 +17,11 @@ NATIVE := $(if $(SPIN),-p flows,-p flows -p standin)
 # For clients that are written in Python; `make test` goes on without.
 PYTHON ?= python3
 
-.PHONY: help up test soak fuzz-api clients lint load bench component native target
+# What `make fuzz` does; two with targets of their own may run at a time.
+TARGETS ?= query cursor accept accept_encoding if_none_match page flows
+SECONDS_EACH ?= 600
+
+.PHONY: help up test soak fuzz fuzz-keep nightly fuzz-api clients lint load bench component native target
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +29,8 @@ help:
 	@echo 'make load FILES="…"    load files in the format of flows.txt.gz; prepare the database without FILES'
 	@echo 'make test              run every test'
 	@echo 'make soak              the long runs of tests/survival, and a row of figures for each fault'
+	@echo 'make fuzz              look for inputs that break a property; TARGETS="page flows" SECONDS_EACH=60'
+	@echo 'make fuzz-keep         bring what that has found into tests/fuzz/corpus, which `make test` replays'
 	@echo 'make fuzz-api          have schemathesis ask what the OpenAPI document allows, and what it does not'
 	@echo 'make clients           read answers by curl, requests, pandas, DuckDB and lxml'
 	@echo 'make bench             measure the component beside a native server; BENCH="--help" tells what else'
@@ -56,6 +62,36 @@ test: component
 soak: component
 	SOAK=1 $(CARGO) test -p flow-window --test survival -- --nocapture --test-threads=1 $(ONLY)
 
+# Goes on with the other targets behind one that fails. No sanitizer of memory: nothing in src/ is unsafe.
+FUZZ = $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none
+FOUND := target/fuzz/corpus
+
+fuzz: nightly
+	@failed=; for target in $(TARGETS); do \
+	    mkdir -p $(FOUND)/$$target; dictionary=tests/fuzz/dictionaries/$$target.dict; \
+	    test -f $$dictionary && dictionary=-dict=$$dictionary || dictionary=; \
+	    $(FUZZ) $$target $(FOUND)/$$target tests/fuzz/corpus/$$target -- \
+	        $$dictionary -max_total_time=$(SECONDS_EACH) -timeout=10 -print_final_stats=1 || failed="$$failed $$target"; \
+	done; test -z "$$failed" || { echo "broken:$$failed" >&2; exit 1; }
+
+# Files with a name of words are written by hand and stay. Those with a hash are chosen anew: the fewest
+# that reach what has been reached beyond them.
+fuzz-keep: nightly
+	@set -e; for target in $(TARGETS); do \
+	    corpus=tests/fuzz/corpus/$$target; earlier=target/fuzz/earlier/$$target; \
+	    mkdir -p $$earlier $(FOUND)/$$target; \
+	    find $$corpus -type f | grep -E '/[0-9a-f]{40}$$' | xargs -r mv -t $$earlier; \
+	    $(FUZZ) $$target $$corpus $$earlier $(FOUND)/$$target -- -set_cover_merge=1 -use_counters=0 -timeout=10; \
+	    rm -r $$earlier; \
+	    echo "$$corpus: $$(ls $$corpus | wc -l) files, $$(cat $$corpus/* | wc -c) bytes"; \
+	done
+
+nightly:
+	@rustup run nightly rustc --version >/dev/null 2>&1 \
+	    || { echo 'needs a nightly toolchain: rustup toolchain install nightly --profile minimal' >&2; exit 1; }
+	@$(CARGO) fuzz --version >/dev/null 2>&1 \
+	    || { echo 'needs cargo-fuzz: cargo install cargo-fuzz --locked' >&2; exit 1; }
+
 # Each in a virtual environment of its own, which is made again when its list of packages changes.
 fuzz-api: component target/python/fuzz/installed
 	$(CARGO) build -p flows -p standin
@@ -77,6 +113,7 @@ bench: component native
 
 lint: target
 	$(CARGO) fmt --all --check
+	cd tests/fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy --workspace --exclude probe --all-targets -- -D warnings
 	$(CARGO) clippy --target $(WASM) -p flow-window -p probe -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --exclude probe --no-deps

@@ -1,0 +1,237 @@
+//! The text of a page, from any bytes: read as serde_json reads it, and written without loss.
+
+use flow_window::flow::{FIELDS, Kind, WIDTH};
+use flow_window::packed::{self, Position, Records};
+use serde_json::Value;
+
+use super::bodies::{self, Cell, Page, Row, Sizes};
+
+/// What the text is when it is JSON without white space, as SQLite writes it.
+enum Shape<'a> {
+    /// Arrays of scalars, each scalar as it stands.
+    Records(Vec<Vec<&'a str>>),
+    /// Other values.
+    Other,
+}
+
+/// Compares with the reference what is JSON without white space. The rest is at least treated alike
+/// whatever the parts, and read back if it is taken.
+pub fn check(bytes: &[u8]) {
+    // Right where nothing else is wrong: it decides last of all.
+    let count = walk(bytes, 0).0.len() as i64;
+    bodies::check_parts(Page {
+        packed: bytes,
+        count,
+    });
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        assert!(Records::new(bytes, count).is_err());
+        return;
+    };
+    for other in [count - 1, count + 1] {
+        assert!(walk(bytes, other).1.is_err(), "{text} taken as {other}");
+    }
+    match shape(&format!("[{text}]")) {
+        Some(Shape::Records(records)) => check_records(bytes, &records),
+        Some(Shape::Other) => assert!(walk(bytes, count).1.is_err(), "{text} is no page"),
+        None => check_accepted(bytes, count),
+    }
+}
+
+/// `None` for what is no JSON array, or not written without white space.
+fn shape(array: &str) -> Option<Shape<'_>> {
+    let value: Vec<Value> = serde_json::from_str(array).ok()?;
+    let elements = split(array)?;
+    assert_eq!(elements.len(), value.len(), "{array}");
+    let scalars = |value: &Value| {
+        let values = value.as_array();
+        values.is_some_and(|values| !values.iter().any(|v| v.is_array() || v.is_object()))
+    };
+    if !value.iter().all(scalars) {
+        return Some(Shape::Other);
+    }
+    let records = elements.into_iter().map(split).collect::<Option<_>>()?;
+    Some(Shape::Records(records))
+}
+
+/// The elements of a JSON array as they stand; `None` where there is white space outside of strings.
+fn split(array: &str) -> Option<Vec<&str>> {
+    let (mut depth, mut quoted, mut escaped) = (0_u32, false, false);
+    let (mut elements, mut start) = (Vec::new(), 1);
+    for (at, c) in array.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth -= 1,
+            ' ' | '\t' | '\r' | '\n' => return None,
+            _ => {}
+        }
+        let ends = (depth == 1 && c == ',') || (depth == 0 && c == ']');
+        if ends && !quoted && at > start {
+            elements.push(&array[start..at]);
+            start = at + 1;
+        }
+    }
+    Some(elements)
+}
+
+/// The value of a field that stands as `token`; `None` where it cannot be written as the field's type.
+fn value(token: &str, field: usize) -> Option<Cell> {
+    let read: Value = serde_json::from_str(token).ok()?;
+    Some(match (read, FIELDS[field].kind) {
+        (Value::Null, _) if field < 2 => return None,
+        (Value::Null, _) => Cell::Null,
+        (Value::String(text), Kind::Text) => Cell::Text(text),
+        (_, Kind::Text) => Cell::Text(token.to_owned()),
+        (Value::String(text), Kind::Integer) => Cell::Integer(text.trim().parse().ok()?),
+        (_, Kind::Integer) => Cell::Integer(token.parse().ok().or_else(|| {
+            let real: f64 = token.parse().ok()?;
+            let integer = real as i64;
+            (real.abs() < 1e15 && integer as f64 == real).then_some(integer)
+        })?),
+    })
+}
+
+fn row(tokens: &[&str]) -> Option<Row> {
+    let cells: Vec<_> = tokens
+        .iter()
+        .take(WIDTH)
+        .enumerate()
+        .map(|(i, token)| value(token, i))
+        .collect();
+    let cells: Vec<_> = cells.into_iter().collect::<Option<_>>()?;
+    (tokens.len() == WIDTH).then(|| cells.try_into().ok())?
+}
+
+/// What is no page of SQLite's, and is taken for one nevertheless, is written as what it is taken for: no
+/// value of it makes a body that cannot be read.
+fn check_accepted(bytes: &[u8], count: i64) {
+    _ = packed::first_position(bytes);
+    _ = packed::last_position(bytes);
+    _ = packed::without_last(bytes);
+    let (walked, Ok(())) = walk(bytes, count) else {
+        return;
+    };
+    let rows = walked.iter().map(|pieces| {
+        let tokens: Vec<_> = pieces.iter().map(String::as_str).collect();
+        let typed = tokens.iter().zip(FIELDS).all(|(token, field)| {
+            *token == "null" || token.starts_with('"') == (field.kind == Kind::Text)
+        });
+        let row = row(&tokens).filter(|_| typed);
+        row.unwrap_or_else(|| panic!("{tokens:?} is no record"))
+    });
+    let rows: Vec<_> = rows.collect();
+    bodies::check_read_back(
+        &[Page {
+            packed: bytes,
+            count,
+        }],
+        &rows,
+    );
+}
+
+fn check_records(bytes: &[u8], records: &[Vec<&str>]) {
+    let expected: Vec<_> = records.iter().map_while(|tokens| row(tokens)).collect();
+    let count = records.len() as i64;
+    let (walked, result) = walk(bytes, count);
+    // That a record is too long shows behind it.
+    let longer = records
+        .get(expected.len())
+        .is_some_and(|tokens| tokens.len() > WIDTH);
+    let whole = expected.len() + usize::from(longer && walked.len() > expected.len());
+    assert_eq!(walked.len(), whole, "{result:?}");
+    assert_eq!(
+        result.is_ok(),
+        expected.len() == records.len(),
+        "{result:?}"
+    );
+    for ((pieces, tokens), row) in walked.iter().zip(records).zip(&expected) {
+        check_pieces(pieces, tokens, row);
+    }
+    let position = |record: &Vec<&str>| {
+        let id = record.first()?.parse().ok()?;
+        let time = record.get(1)?.parse().ok()?;
+        Some(Position { time, id })
+    };
+    assert_eq!(
+        packed::first_position(bytes),
+        records.first().and_then(position)
+    );
+    assert_eq!(
+        packed::last_position(bytes),
+        records.last().and_then(position)
+    );
+    let join = |records: &[Vec<&str>]| {
+        let records: Vec<_> = records
+            .iter()
+            .map(|tokens| format!("[{}]", tokens.join(",")))
+            .collect();
+        records.join(",").into_bytes()
+    };
+    assert_eq!(join(records), bytes);
+    let before = records.split_last().map(|(_, before)| join(before));
+    assert_eq!(packed::without_last(bytes), before);
+    if result.is_ok() {
+        let whole = Page {
+            packed: bytes,
+            count,
+        };
+        bodies::check_read_back(&[whole], &expected);
+        // Cut into pages anywhere, the body is the same.
+        let at = Sizes::of(bytes).below(records.len() + 1);
+        let (head, tail) = (join(&records[..at]), join(&records[at..]));
+        let head = Page {
+            packed: &head,
+            count: at as i64,
+        };
+        let tail = Page {
+            packed: &tail,
+            count: count - at as i64,
+        };
+        let none = Page {
+            packed: b"",
+            count: 0,
+        };
+        bodies::check_read_back(&[head, none, tail], &expected);
+    }
+}
+
+/// A value that stands as its field's type is copied as it stands, and the others are written as that.
+fn check_pieces(pieces: &[String], tokens: &[&str], row: &Row) {
+    for (i, (piece, token)) in pieces.iter().zip(tokens).enumerate() {
+        let read: Value =
+            serde_json::from_str(piece).unwrap_or_else(|error| panic!("{error}: {piece}"));
+        let same = match (&row[i], &read) {
+            (Cell::Null, Value::Null) => true,
+            (Cell::Integer(integer), Value::Number(_)) => piece.parse() == Ok(*integer),
+            (Cell::Text(text), Value::String(read)) => text == read,
+            _ => false,
+        };
+        assert!(same, "{token} is {piece}, expected {:?}", row[i]);
+        // A zero with a minus is an integer, and may lose it.
+        let stands = match FIELDS[i].kind {
+            Kind::Text => token.starts_with('"'),
+            Kind::Integer => token.parse::<i64>().is_ok() && *token != "-0",
+        };
+        assert!(!stands || piece == token, "{token} became {piece}");
+    }
+}
+
+/// The records that come before the first fault, each piece as it stands, and the fault.
+fn walk(bytes: &[u8], count: i64) -> (Vec<Vec<String>>, Result<(), String>) {
+    let mut walked = Vec::new();
+    let mut walk = || -> anyhow::Result<()> {
+        let mut records = Records::new(bytes, count)?;
+        while let Some(record) = records.next_record()? {
+            let pieces = record
+                .iter()
+                .map(|piece| String::from_utf8_lossy(piece.bytes()).into_owned());
+            walked.push(pieces.collect());
+        }
+        Ok(())
+    };
+    let result = walk().map_err(|error| format!("{error:#}"));
+    (walked, result)
+}
