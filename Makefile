@@ -34,7 +34,7 @@ help:
 	@echo 'make fuzz-api          have schemathesis ask what the OpenAPI document allows, and what it does not'
 	@echo 'make clients           read answers by curl, requests, pandas, DuckDB and lxml'
 	@echo 'make bench             measure the component beside a native server; BENCH="--help" tells what else'
-	@echo 'make lint              formatting, clippy and rustdoc, warnings denied'
+	@echo 'make lint              formatting, clippy and rustdoc, warnings denied; cargo deny if it is there'
 
 up: component native $(DATABASE)
 	@echo
@@ -117,6 +117,10 @@ lint: target
 	$(CARGO) clippy --workspace --exclude probe --all-targets -- -D warnings
 	$(CARGO) clippy --target $(WASM) -p flow-window -p probe -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --exclude probe --no-deps
+	@twice=$$($(CARGO) tree --locked --quiet -p flow-window --target $(WASM) -e normal,no-proc-macro -d) \
+	    && [ -z "$$twice" ] || { echo "twice in the component: $$twice"; exit 1; }
+	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; $(CARGO) deny --locked check licenses bans sources; \
+	    else echo 'cargo deny is left out: it is not installed (cargo install --locked cargo-deny)'; fi
 
 component: target
 	$(CARGO) build --target $(WASM) --release
