@@ -28,7 +28,7 @@ help:
 	@echo 'make up                serve flows on http://$(LISTEN)'
 	@echo 'make load FILES="…"    load files in the format of flows.txt.gz; prepare the database without FILES'
 	@echo 'make test              run every test'
-	@echo 'make soak              the long runs of tests/survival, and a row of figures for each fault'
+	@echo 'make soak              the long runs of faults on service and loader, and a row of figures for each'
 	@echo 'make fuzz              look for inputs that break a property; TARGETS="page flows" SECONDS_EACH=60'
 	@echo 'make fuzz-keep         bring what that has found into tests/fuzz/corpus, which `make test` replays'
 	@echo 'make fuzz-api          have schemathesis ask what the OpenAPI document allows, and what it does not'
@@ -58,9 +58,10 @@ test: component
 	    else echo 'fuzz-api is left out: there is no $(PYTHON) with the modules venv and ensurepip'; fi
 
 # One test at a time, so that the times and the memory are those of one kind of trouble. ONLY picks tests by
-# a part of their names, such as `faults::`.
+# a part of their names, such as `disk::`.
 soak: component
 	SOAK=1 $(CARGO) test -p flow-window --test survival -- --nocapture --test-threads=1 $(ONLY)
+	SOAK=1 $(CARGO) test -p flows --test load -- --nocapture --test-threads=1 $(or $(ONLY),faults::)
 
 # Goes on with the other targets behind one that fails. No sanitizer of memory: nothing in src/ is unsafe.
 FUZZ = $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none

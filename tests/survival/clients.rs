@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::apart::{Apart, Held};
 use crate::figures::{Figures, short_or_long};
-use crate::heads::Random;
+use crate::random::Random;
 use crate::stand::{Database, FLOWS, FORMATS};
 use crate::wire::{End, PATIENCE, Wire, get, head_for};
 

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use crate::figures::{Figures, short_or_long};
+use crate::random::Random;
 use crate::stand::{Database, FLOWS, Stand};
 use crate::wire::{End, PATIENCE, Wire, head_for};
 
@@ -305,16 +306,4 @@ fn a_hundred_requests_in_one_go_get_a_hundred_answers_in_order() {
         assert_eq!(lines, n + 1, "{answer:?}");
     }
     assert_eq!(stand.trapped(), 0);
-}
-
-/// A generator of numbers that are the same in every run (xorshift64*).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
-    }
 }

@@ -15,7 +15,8 @@
 //!
 //! What they stand on: [`stand`] is a server in this process, [`apart`] one in a process of its own, so
 //! that its memory and threads can be counted; [`wire`] is HTTP over a plain socket, [`document`] reads
-//! bodies, [`figures`] keeps count.
+//! bodies, [`figures`] keeps count, [`random`] has numbers. The last two serve the tests of the loader's faults
+//! as well.
 
 mod apart;
 mod clients;
@@ -26,6 +27,7 @@ mod figures;
 mod heads;
 mod imports;
 mod load;
+mod random;
 mod stand;
 mod stop;
 mod wire;

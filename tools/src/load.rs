@@ -49,7 +49,7 @@ const QUEUED_BATCHES: usize = 2;
 /// What to load and where to.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Load {
-    /// Files in LANL's format, plain or gzip; `-` is standard input. Without any, an existing database is checked and given the missing index
+    /// Files in LANL's format, plain or gzip; `-` is standard input, which is stored beside the database first if it is gzip. Without any, an existing database is checked and given the missing index
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The database, created if need be
@@ -188,9 +188,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn load_source(&mut self, source: Source) -> Result<()> {
+    fn load_source(&mut self, mut source: Source) -> Result<()> {
         self.progress.begin(&source);
-        source.check()?;
+        source.check(self.store.folder())?;
         let (lines, mut record) =
             resume::find_start(&source, self.store.records()?, self.rejects.is_some())?;
         self.known_lines += record.mark.lines;

@@ -1,10 +1,12 @@
 //! Inputs: a file or standard input, plain or gzip, told apart by content.
 //!
 //! A regular file can be read again from its start, and a compressed one is checked as a whole before a
-//! row of it is loaded. Streams (standard input, named pipes) can be read only once.
+//! row of it is loaded. Streams (standard input, named pipes) can be read only once, so a compressed one is
+//! made a file first.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, ErrorKind, Read, Seek};
+use std::mem;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +27,8 @@ pub(super) struct Source {
     /// Bytes on disk; `None` for a stream.
     pub(super) size: Option<u64>,
     file: Option<File>,
+    /// What has been read of a stream, to see whether it is compressed.
+    beginning: Vec<u8>,
     progress: Progress,
 }
 
@@ -37,6 +41,7 @@ impl Source {
                 name: "standard input".to_owned(),
                 size: None,
                 file: None,
+                beginning: Vec::new(),
                 progress,
             });
         }
@@ -53,6 +58,7 @@ impl Source {
             name,
             size,
             file: Some(file),
+            beginning: Vec::new(),
             progress,
         })
     }
@@ -64,13 +70,17 @@ impl Source {
 
     /// The uncompressed text; from its start if the source can rewind, else from where it stands.
     pub(super) fn text(&self) -> Result<Box<dyn Read + Send>> {
-        let Some(file) = &self.file else {
-            return inflate_if_gzip(self.progress.watch(io::stdin()))
-                .context("cannot read standard input");
-        };
-        self.rewound(file)
-            .and_then(|file| inflate_if_gzip(self.progress.watch(file)))
-            .with_context(|| format!("cannot read {}", self.name))
+        self.bytes()
+            .and_then(|bytes| inflate_if_gzip(Cursor::new(self.beginning.clone()).chain(bytes)))
+            .with_context(|| self.unreadable())
+    }
+
+    /// What is on the disk or left of the stream.
+    fn bytes(&self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match &self.file {
+            None => Box::new(self.progress.watch(io::stdin())),
+            Some(file) => Box::new(self.progress.watch(self.rewound(file)?)),
+        })
     }
 
     fn rewound(&self, file: &File) -> io::Result<File> {
@@ -82,11 +92,40 @@ impl Source {
         Ok(file)
     }
 
-    /// Inflates a whole gzip file against its checksums, and keeps nothing.
+    /// Makes a gzip stream an unnamed file in `folder`; it goes with this source, however the process ends.
+    fn store_if_gzip(&mut self, folder: &Path) -> Result<()> {
+        let mut bytes = self.bytes().with_context(|| self.unreadable())?;
+        let looked = bytes.by_ref().take(2).read_to_end(&mut self.beginning);
+        looked.with_context(|| self.unreadable())?;
+        if self.beginning != GZIP_MAGIC {
+            return Ok(());
+        }
+        self.progress.say("storing");
+        let mut whole = Cursor::new(mem::take(&mut self.beginning)).chain(bytes);
+        let stored = tempfile::tempfile_in(folder).and_then(|mut file| {
+            let size = io::copy(&mut whole, &mut file)?;
+            Ok((file, size))
+        });
+        let (file, size) = stored
+            .with_context(|| format!("cannot store {} in {}", self.name, folder.display()))?;
+        (self.file, self.size) = (Some(file), Some(size));
+        self.progress.begin(self);
+        Ok(())
+    }
+
+    fn unreadable(&self) -> String {
+        format!("cannot read {}", self.name)
+    }
+
+    /// Inflates a whole gzip input against its checksums, and keeps nothing of it but a stream as it came, in
+    /// `folder`.
     ///
     /// The checksum stands at the end, so a damaged file inflates to lines that may look good. Looking
     /// first costs about an eighth of the time of a load, and no wrong row is ever committed.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check(&mut self, folder: &Path) -> Result<()> {
+        if !self.can_rewind() {
+            self.store_if_gzip(folder)?;
+        }
         if !self.is_gzip_file()? {
             return Ok(());
         }
@@ -119,7 +158,7 @@ impl Source {
         let mut magic = Vec::new();
         self.rewound(file)
             .and_then(|file| file.take(2).read_to_end(&mut magic))
-            .with_context(|| format!("cannot read {}", self.name))?;
+            .with_context(|| self.unreadable())?;
         Ok(magic == GZIP_MAGIC)
     }
 }

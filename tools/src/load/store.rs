@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql};
+use rusqlite::{Connection, DatabaseName, ErrorCode, OpenFlags, Statement, ToSql};
 
 use super::batch::Batch;
 use super::checkpoint::Checkpoints;
@@ -92,6 +92,11 @@ impl Store {
     }
 
     fn set_up(&self, create: bool) -> Result<()> {
+        // Asked before SQLite reads: it would leave a log without permission to write behind, and a later load
+        // would fail at that.
+        if self.connection.is_readonly(DatabaseName::Main)? {
+            bail!("the file is read-only");
+        }
         self.connection.busy_timeout(BUSY_TIMEOUT)?;
         self.connection.execute_batch(SETTINGS)?;
         if create {
@@ -300,6 +305,14 @@ impl Store {
     /// See [`ledger::save_rejects_end`].
     pub(super) fn save_rejects_end(&self, path: &str, end: u64) -> Result<()> {
         ledger::save_rejects_end(&self.connection, path, end).with_context(|| self.subject())
+    }
+
+    /// Where the database is.
+    pub(super) fn folder(&self) -> &Path {
+        match self.path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        }
     }
 
     fn subject(&self) -> String {
