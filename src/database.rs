@@ -189,25 +189,28 @@ fn problem_from(error: &Error) -> Problem {
         }
         Error::InvalidConnection | Error::DatabaseFull => "",
     };
+    let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
     let problem = if let Some(column) = named_behind(message, "no such column: ") {
         Problem::not_ready(format!(
             "the table flows has no column {column}; `flows load --db FILE` tells what it needs"
         ))
-    } else if message.contains("no such table") {
+    } else if says(&["no such table"]) {
         Problem::not_ready(
             "the database has no table flows; load flows with `make load FILES=…`, or create the \
              table with `spin up --sqlite @src/schema.sql`",
         )
-    } else if message.contains("is locked") {
+    } else if says(&["is locked"]) {
         Problem::busy()
-    } else if message.contains("unable to open database") {
-        Problem::not_ready("the database cannot be opened; see the log")
-    } else if message.contains("JSON cannot hold BLOB") {
+    } else if says(&["unable to open database", "readonly database"]) {
+        Problem::not_ready(
+            "the database cannot be opened; with a write-ahead log, SQLite has to be able to write \
+             beside it: let the host write to its folder, or PRAGMA journal_mode = DELETE",
+        )
+    } else if says(&["disk I/O error", "disk is full"]) {
+        Problem::not_ready("the disk under the database is full or fails; see the log")
+    } else if says(&["JSON cannot hold BLOB"]) {
         Problem::internal("a flow holds a BLOB, which no format can write")
-    } else if ["exceeds limit", "too big", "out of memory"]
-        .iter()
-        .any(|s| message.contains(s))
-    {
+    } else if says(&["exceeds limit", "too big", "out of memory"]) {
         Problem::too_large()
     } else {
         Problem::internal("the database cannot be read; see the log")
@@ -238,6 +241,9 @@ mod tests {
         );
         assert_eq!(status("database is locked"), 503);
         assert_eq!(status("unable to open database file: x"), 503);
+        assert_eq!(status("attempt to write a readonly database"), 503);
+        assert_eq!(status("disk I/O error"), 503);
+        assert_eq!(status("database or disk is full"), 503);
         assert_eq!(status("database disk image is malformed"), 500);
         assert_eq!(status("out of memory"), 500);
         assert_eq!(problem_from(&Error::AccessDenied).status(), 503);

@@ -6,6 +6,7 @@
 //!
 //! - [`faults`]: the database fails, stalls, goes away or traps, at each point of an answer
 //! - [`content`]: whatever a table can hold, read back by independent parsers
+//! - [`disk`]: a disk that takes nothing more
 //! - [`clients`]: clients that leave, stall, or come all at once
 //! - [`heads`]: request heads that are none
 //! - [`writer`]: a load into the table that is being read
@@ -15,18 +16,20 @@
 //!
 //! What they stand on: [`stand`] is a server in this process, [`apart`] one in a process of its own, so
 //! that its memory and threads can be counted; [`wire`] is HTTP over a plain socket, [`document`] reads
-//! bodies, [`figures`] keeps count, [`random`] has numbers. The last two serve the tests of the loader's faults
-//! as well.
+//! bodies, [`figures`] keeps count, [`random`] has numbers, [`namespace`] what few processes may do. The last
+//! three serve the tests of the loader's faults as well.
 
 mod apart;
 mod clients;
 mod content;
+mod disk;
 mod document;
 mod faults;
 mod figures;
 mod heads;
 mod imports;
 mod load;
+mod namespace;
 mod random;
 mod stand;
 mod stop;
