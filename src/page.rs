@@ -27,8 +27,11 @@ const FIRST_ROWS: i64 = 500;
 /// Rows that a page looks at where not every row matches: about 4 ms of SQLite's time.
 const LOOKED: i64 = 10_000;
 
-/// Keys in a page of keys, which is read to find where a limit cuts.
+/// Keys in a page of keys, which is read to find where a limit cuts a filtered answer.
 const KEY_ROWS: i64 = 20_000;
+
+/// Rows that one statement counts off to find where a limit cuts any other: about 10 ms of SQLite's time.
+const COUNTED: i64 = 1_000_000;
 
 /// Packed bytes that a page should not exceed by much. LANL's flows pack into 60 bytes each; a table
 /// of long texts gets pages of fewer flows.
@@ -202,9 +205,14 @@ impl Pages {
         Ok((page, cut))
     }
 
-    /// Walks the keys alone from the flow `last` on to the last one that is wanted, and looks whether
-    /// another comes behind it.
+    /// Walks from the flow `last` on to the last one that is wanted, and looks whether another comes behind
+    /// it.
     async fn find_cut(mut self, mut last: Option<Position>) -> Result<Option<Cursor>, Problem> {
+        if let (Some(wanted), Some(from)) = (self.wanted, last)
+            && self.walk(0, 1).place_statement().is_some()
+        {
+            return self.count_to_cut(wanted, from).await;
+        }
         self.columns = KEYS;
         self.rows = KEY_ROWS;
         self.most_rows = KEY_ROWS;
@@ -224,6 +232,35 @@ impl Pages {
         Ok((self.wanted == Some(0)).then_some(Cursor { newest, position }))
     }
 
+    /// Counts `wanted` rows off behind the flow `last`, where every row is taken.
+    async fn count_to_cut(
+        mut self,
+        mut wanted: i64,
+        mut last: Position,
+    ) -> Result<Option<Cursor>, Problem> {
+        loop {
+            self.place = Place::Behind(last);
+            // With nothing wanted any more, whether one is left.
+            let rows = wanted.clamp(1, COUNTED);
+            let Some(statement) = self.walk(0, rows).place_statement() else {
+                return Ok(None);
+            };
+            let row = database::later_row(&statement.text, statement.parameters).await?;
+            let Some(row) = row else {
+                return Ok(None);
+            };
+            if wanted == 0 {
+                let position = last;
+                return Ok(self.newest.map(|newest| Cursor { newest, position }));
+            }
+            last = match row.values.first() {
+                Some(Value::Blob(keys)) => position(keys)?,
+                _ => return Err(unknown_form()),
+            };
+            wanted = wanted.saturating_sub(rows);
+        }
+    }
+
     /// Reads a page of `wanted` flows at the most, or of fewer when so many are too large for a page.
     async fn read(&mut self, wanted: i64, with_state: bool) -> Result<(Packed, State), Problem> {
         loop {
@@ -240,15 +277,22 @@ impl Pages {
         }
     }
 
-    async fn read_once(&self, asked: i64, with_state: bool) -> Result<(Packed, State), Problem> {
-        let walk = Walk {
+    fn walk(&self, taken: i64, looked: i64) -> Walk<'_> {
+        Walk {
             question: &self.question,
             place: self.place,
             newest: self.newest,
-            taken: asked,
-            looked: LOOKED,
+            taken,
+            looked,
             columns: self.columns,
+            with_state: false,
+        }
+    }
+
+    async fn read_once(&self, asked: i64, with_state: bool) -> Result<(Packed, State), Problem> {
+        let walk = Walk {
             with_state,
+            ..self.walk(asked, LOOKED)
         };
         let Statement { text, parameters } = walk.statement();
         // The first page is all there is of most answers.
@@ -261,22 +305,11 @@ impl Pages {
         let (count, bytes) = match (values.next(), values.next()) {
             (Some(Value::Integer(count)), Some(Value::Blob(bytes))) => (count, bytes),
             (Some(Value::Integer(0)), Some(Value::Null)) => (0, Vec::new()),
-            _ => {
-                return Err(Problem::internal(
-                    "the database's answer has an unknown form",
-                ));
-            }
+            _ => return Err(unknown_form()),
         };
         let end = match values.next() {
             _ if count >= asked => End::Full,
-            Some(Value::Blob(keys)) => match packed::position_of(&keys) {
-                Some(position) => End::Looked(position),
-                None => {
-                    return Err(Problem::internal(
-                        "a flow has no place in the answer's order",
-                    ));
-                }
-            },
+            Some(Value::Blob(keys)) => End::Looked(position(&keys)?),
             _ => End::Nothing,
         };
         Ok((
@@ -369,6 +402,16 @@ impl Packed {
     fn is_too_large(&self) -> bool {
         i64::try_from(self.bytes.len()).is_ok_and(|bytes| bytes > MAX_BYTES)
     }
+}
+
+/// The place that a statement returns beside flows, or instead of them.
+fn position(keys: &[u8]) -> Result<Position, Problem> {
+    packed::position_of(keys)
+        .ok_or_else(|| Problem::internal("a flow has no place in the answer's order"))
+}
+
+fn unknown_form() -> Problem {
+    Problem::internal("the database's answer has an unknown form")
 }
 
 /// What is wrong with a page whose end cannot be read: the first of its flows that cannot.
