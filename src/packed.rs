@@ -282,30 +282,36 @@ fn end_of_long_string(text: &[u8]) -> Option<(usize, Option<Kind>)> {
     None
 }
 
-/// The largest integer.
-const MOST: &[u8; 19] = b"9223372036854775807";
-
 /// The length of the integer that `text` starts with, if nothing but a comma or bracket follows it.
 ///
-/// `None` as well where it has to be looked at closely: with leading zeros, or beyond [`MOST`].
+/// `None` as well where it has to be looked at closely: with leading zeros, or beyond 64 bits.
 #[inline]
 fn end_of_integer(text: &[u8]) -> Option<usize> {
     let sign = usize::from(text.first() == Some(&b'-'));
     let digits = text.get(sign..)?;
-    let length = match digits.first_chunk() {
-        Some(chunk) if not_digits(*chunk) != 0 => {
-            usize::try_from(not_digits(*chunk).trailing_zeros() >> 3).ok()?
-        }
-        _ => digits.iter().position(|b| !b.is_ascii_digit())?,
+    let Some(chunk) = digits.first_chunk().filter(|c| not_digits(**c) != 0) else {
+        return end_of_long_integer(digits).map(|length| length.wrapping_add(sign));
     };
+    let length = usize::try_from(not_digits(*chunk).trailing_zeros() >> 3).ok()?;
     let ends = matches!(digits.get(length), Some(b',' | b']'));
-    let plain = match length {
-        1 => true,
-        2..=18 => digits.first() != Some(&b'0'),
-        19 => digits.first_chunk() <= Some(MOST) && digits.first() != Some(&b'0'),
+    let plain = length == 1 || (length > 0 && digits.first() != Some(&b'0'));
+    (ends && plain).then(|| length.wrapping_add(sign))
+}
+
+/// The largest integer.
+const MOST: &[u8; 19] = b"9223372036854775807";
+
+#[inline(never)]
+fn end_of_long_integer(digits: &[u8]) -> Option<usize> {
+    let length = digits.iter().position(|b| !b.is_ascii_digit())?;
+    let ends = matches!(digits.get(length), Some(b',' | b']'));
+    let leading = length > 1 && digits.first() == Some(&b'0');
+    let fits = match length {
+        1..=18 => true,
+        19 => digits.first_chunk() <= Some(MOST),
         _ => false,
     };
-    (ends && plain).then(|| length.wrapping_add(sign))
+    (ends && fits && !leading).then_some(length)
 }
 
 const ONES: u64 = u64::from_le_bytes([1; 8]);

@@ -16,10 +16,10 @@ use crate::query::{Query, Question};
 use crate::statement::{KEYS, Place, STATE, Statement, Walk};
 use crate::{database, fitness};
 
-/// Flows in a page. A million took as long in pages of 3,000 (JSON 0.59 s, and 0.61; CSV 0.58 and 0.57), but
-/// each of 200 clients that stall took 1.9 MiB with them and takes 1.5 with these. Pages of 250 took twice
-/// as long in a prototype on Spin.
-const ROWS: i64 = 2_000;
+/// Flows in a page. `make bench` gave 0.73 to 0.88 of the native server's flows a second in JSON, ndjson and
+/// CSV with pages of 2,000, and 1.00 to 1.22 with these in the run behind it. Each of 200 clients that stall
+/// takes 1.9 MiB, and 1.5 with the smaller ones.
+const ROWS: i64 = 3_000;
 
 /// Flows in the first page: few, since the client waits for all of it before the first byte.
 const FIRST_ROWS: i64 = 500;
