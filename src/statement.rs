@@ -79,8 +79,8 @@ impl Bound {
 
 impl Walk<'_> {
     /// The statement. Its one row holds: the number of flows taken; the flows, packed, as a BLOB (the host
-    /// panics on text that is not UTF-8) or NULL when there are none; the place of the last row looked at, or NULL when there were
-    /// fewer rows or every row is taken; and the table's state, if asked for.
+    /// panics on text that is not UTF-8) or NULL when there are none; the place of the last row looked at, or
+    /// NULL when there were fewer rows or every row is taken; and the table's state, if asked for.
     pub fn statement(&self) -> Statement {
         let mut bound = Bound::default();
         let base = where_clause(&self.base(&mut bound));
@@ -101,11 +101,7 @@ impl Walk<'_> {
                 "{flow} FROM (SELECT {COLUMNS} FROM flows{base} ORDER BY {order} \
                  LIMIT {looked}){matching} LIMIT {taken}"
             );
-            let end = format!(
-                "(SELECT CAST(json_array({KEYS}) AS BLOB) FROM flows{base} ORDER BY {order} \
-                 LIMIT 1 OFFSET {last})"
-            );
-            (end, rows)
+            (format!("({})", self.place(&base, &last)), rows)
         };
         let state = if self.with_state {
             format!(", {STATE}")
@@ -121,24 +117,30 @@ impl Walk<'_> {
         }
     }
 
-    /// Where every row is taken, the statement for the place of the last of `looked` rows alone: no row if
-    /// there are fewer. It counts along the index, forty times as fast as a page is packed.
-    pub fn place_statement(&self) -> Option<Statement> {
+    /// Whether every row that the index gives is taken.
+    pub fn takes_every_row(&self) -> bool {
+        self.matching(&mut Bound::default()).is_empty()
+    }
+
+    /// The statement for the place of the last of `looked` rows alone: no row if there are fewer. It counts
+    /// along the index, about ten times as fast as flows are packed.
+    pub fn place_statement(&self) -> Statement {
         let mut bound = Bound::default();
-        if !self.matching(&mut bound).is_empty() {
-            return None;
-        }
         let base = where_clause(&self.base(&mut bound));
         let last = bound.integer(self.looked.saturating_sub(1));
+        Statement {
+            text: self.place(&base, &last),
+            parameters: bound.0,
+        }
+    }
+
+    /// Selects the place of the row behind `last` others.
+    fn place(&self, base: &str, last: &str) -> String {
         let order = self.order();
-        let text = format!(
+        format!(
             "SELECT CAST(json_array({KEYS}) AS BLOB) FROM flows{base} ORDER BY {order} \
              LIMIT 1 OFFSET {last}"
-        );
-        Some(Statement {
-            text,
-            parameters: bound.0,
-        })
+        )
     }
 
     fn order(&self) -> &'static str {
@@ -325,8 +327,9 @@ mod tests {
                             columns,
                             with_state,
                         };
-                        let all = [Some(walk.statement()), walk.place_statement()];
-                        for Statement { text, parameters } in all.into_iter().flatten() {
+                        for Statement { text, parameters } in
+                            [walk.statement(), walk.place_statement()]
+                        {
                             let explain = format!("EXPLAIN QUERY PLAN {text}");
                             let mut explained = database.prepare(&explain).unwrap();
                             assert_eq!(explained.parameter_count(), parameters.len(), "{text}");
