@@ -62,8 +62,10 @@ fn flows_are_ordered_by_time_and_then_id_however_they_arrived() {
 
 #[test]
 fn a_page_cut_inside_a_second_loses_nothing() {
-    // Sizes around the first page (500) and the later ones (2,000), and a second longer than both.
-    for rows in [499, 500, 501, 2499, 2500, 2501, 4500, 4501] {
+    // Sizes around the first page (500) and the later ones (3,000), and a second longer than both.
+    for rows in [
+        499, 500, 501, 2499, 2500, 2501, 3499, 3500, 3501, 4500, 4501, 6500, 6501,
+    ] {
         let stand = Stand::with_flows((1..=rows).map(|id| (id, 7)));
         let expected: Vec<_> = (1..=rows).map(|id| (id, 7)).collect();
         assert_eq!(
@@ -77,7 +79,22 @@ fn a_page_cut_inside_a_second_loses_nothing() {
 #[test]
 fn a_limit_cuts_exactly_wherever_pages_end() {
     let stand = Stand::with_flows(ties(5000));
-    for limit in [0, 1, 499, 500, 501, 2500, 2501, 4999, 5000, 5001, i64::MAX] {
+    for limit in [
+        0,
+        1,
+        499,
+        500,
+        501,
+        2500,
+        2501,
+        3499,
+        3500,
+        3501,
+        4999,
+        5000,
+        5001,
+        i64::MAX,
+    ] {
         let expected: Vec<_> = ties(5000).take(limit as usize).collect();
         assert_eq!(
             stand.flows(&format!("limit={limit}")).flows(),

@@ -11,7 +11,7 @@ use crate::namespace::{Disk, Need};
 use crate::stand::{Database, FLOWS, FORMATS, Stand};
 use crate::wire::End;
 
-/// Pages of 500, 2,000, 2,000 and 200.
+/// Pages of 500, 3,000 and 1,200.
 const COUNT: u32 = 4_700;
 
 /// More than the database takes.
@@ -111,16 +111,25 @@ fn serve_through(fault: &str, befall: impl Fn(&mut dyn FnMut(&Path, &dyn Fn(bool
     figures.print();
 }
 
-#[test]
-fn flows_on_a_read_only_file_system_are_served_or_refused() {
-    if !Need::Mounts.is_here("disk::flows_on_a_read_only_file_system_are_served_or_refused") {
-        return;
-    }
-    serve_through("database on a read-only file system", |serve| {
+/// As [`serve_through`], on a disk of its own to which `set_fault` happens.
+#[track_caller]
+fn serve_on_a_disk(fault: &str, set_fault: impl Fn(&Disk, &Path, bool)) {
+    serve_through(fault, |serve| {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let disk = Disk::over(folder.path(), ROOM_KIB);
-        serve(folder.path(), &|fault| disk.set_read_only(fault));
+        serve(folder.path(), &|fault| {
+            set_fault(&disk, folder.path(), fault);
+        });
     });
+}
+
+#[test]
+fn flows_on_a_read_only_file_system_are_served_or_refused() {
+    if Need::Mounts.is_here("disk::flows_on_a_read_only_file_system_are_served_or_refused") {
+        serve_on_a_disk("database on a read-only file system", |disk, _, fault| {
+            disk.set_read_only(fault);
+        });
+    }
 }
 
 #[test]
@@ -128,18 +137,13 @@ fn flows_on_a_full_disk_are_served_or_refused() {
     if !Need::Mounts.is_here("disk::flows_on_a_full_disk_are_served_or_refused") {
         return;
     }
-    serve_through("database on a full disk", |serve| {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let disk = Disk::over(folder.path(), ROOM_KIB);
-        serve(folder.path(), &|fault| {
-            if fault {
-                let ballast = std::fs::File::create(folder.path().join("ballast"));
-                let mut ballast = ballast.expect("a file");
-                while ballast.write_all(&[1; 4096]).is_ok() {}
-            } else {
-                disk.resize(2 * ROOM_KIB);
-            }
-        });
+    serve_on_a_disk("database on a full disk", |disk, folder, fault| {
+        if fault {
+            let mut ballast = std::fs::File::create(folder.join("ballast")).expect("a file");
+            while ballast.write_all(&[1; 4096]).is_ok() {}
+        } else {
+            disk.resize(2 * ROOM_KIB);
+        }
     });
 }
 

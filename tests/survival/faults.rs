@@ -12,7 +12,7 @@ use crate::figures::{Figures, is_soak};
 use crate::stand::{Database, FLOWS, Stand};
 use crate::wire::{Answer, End, Wire, head_for, inflate, wait_until};
 
-/// Pages of 500, 2,000, 2,000 and 200.
+/// Pages of 500, 3,000 and 1,200.
 const COUNT: u32 = 4_700;
 
 /// Servers kept until their instances have gone, so that a leak is seen and not waited for each time.
