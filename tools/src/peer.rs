@@ -32,7 +32,7 @@ use encode::{Chunk, Chunks, Format};
 /// A window by the index on `time`; the arguments are its two ends and the limit, -1 for none.
 const WINDOW: &str =
     "SELECT id, time, duration, src_comp, src_port, dst_comp, dst_port, protocol, packet_count,
-    byte_count FROM flows WHERE time > ?1 AND time <= ?2 ORDER BY time, id LIMIT ?3";
+    byte_count FROM flows WHERE time > ?1 AND time <= ?2 ORDER BY time, id LIMIT +?3";
 
 /// Chunks that may wait for the client: enough for the encoder to go on while one is sent.
 const QUEUED_CHUNKS: usize = 4;
