@@ -11,6 +11,7 @@
 //! - [`page`]: the unit of work: pages, the answer's frozen end, where a limit cuts
 //! - [`statement`]: the SQL of a page
 //! - [`packed`]: the flows of a page, taken out of the text that SQLite packed them into
+//! - [`scan`]: where the values of plain records end, found 64 bytes at a time
 //! - [`mod@format`]: one file for each output format
 //! - [`coding`]: content codings: bodies as they are, or by gzip
 //! - [`body`]: pages become a response body, whole or streamed, with read-ahead
@@ -59,6 +60,7 @@ pub mod packed;
 pub mod page;
 pub mod problem;
 pub mod query;
+pub mod scan;
 pub mod settings;
 pub mod statement;
 pub mod validator;

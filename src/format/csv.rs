@@ -2,8 +2,8 @@
 //!
 //! A null is an empty field; an empty text is `""`, so that readers which care can tell them apart.
 
-use super::Layout;
-use crate::packed::{Piece, Record, unquoted};
+use super::{Layout, padded};
+use crate::packed::{Piece, unquoted};
 
 /// The header line is the first record, so it opens the body and is all of an empty one.
 const HEADER: &[u8] = b"id,time,duration,src_comp,src_port,dst_comp,dst_port,\
@@ -11,33 +11,42 @@ const HEADER: &[u8] = b"id,time,duration,src_comp,src_port,dst_comp,dst_port,\
 
 pub(super) const LAYOUT: Layout = Layout {
     open: HEADER,
-    between: b"",
+    between: padded(b""),
     close: b"",
     empty: HEADER,
+    record: [padded(b""), padded(b"\r\n")],
 };
 
-#[inline]
-pub(super) fn record(record: &Record<'_>, out: &mut Vec<u8>) {
-    for (i, piece) in record.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        match piece.content() {
-            Some(content) => text(*piece, content, out),
-            None if piece.bytes() == b"null" => {}
-            None => piece.append_to(out),
-        }
-    }
-    out.extend_from_slice(b"\r\n");
+/// A piece of a plain record.
+#[inline(always)]
+pub(super) fn plain(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+    comma(field, out);
+    bare(piece, out);
 }
 
-/// A text without comma, quote or line break stands bare; JSON escapes the last two.
-#[inline]
-fn text(piece: Piece<'_>, content: Piece<'_>, out: &mut Vec<u8>) {
-    if content.bytes().is_empty() || content.has_any([b',', b'\\']) {
-        quoted(piece, out);
-    } else {
-        content.append_to(out);
+/// Any piece. A text without comma, quote or line break stands bare; JSON escapes the last two.
+pub(super) fn piece(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+    comma(field, out);
+    match piece.content() {
+        None if piece.bytes() == b"null" => {}
+        Some(content) if content.has_any(b",\\") => quoted(piece, out),
+        _ => bare(piece, out),
+    }
+}
+
+#[inline(always)]
+fn comma(field: usize, out: &mut Vec<u8>) {
+    if field > 0 {
+        out.push(b',');
+    }
+}
+
+/// Without quotes, unless there is nothing else.
+#[inline(always)]
+fn bare(piece: Piece<'_>, out: &mut Vec<u8>) {
+    match piece.content() {
+        Some(content) if !content.bytes().is_empty() => content.append_to(out),
+        _ => piece.append_to(out),
     }
 }
 

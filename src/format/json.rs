@@ -1,18 +1,19 @@
 //! `json`: one array, a record a line. The pieces of a packed record are JSON already.
 
-use super::{Layout, padded};
-use crate::packed::{Record, append};
+use super::{Layout, Padded, padded};
+use crate::packed::{Piece, append};
 
 pub(super) const LAYOUT: Layout = Layout {
     open: b"[",
-    between: b",\n",
+    between: padded(b",\n"),
     close: b"]",
     empty: b"[]",
+    record: [padded(b""), padded(b"}")],
 };
 
 /// What stands before each value of a record, in the order of [`crate::flow::FIELDS`], in chunks of one
 /// size for [`append`].
-const KEYS: [([u8; 16], usize); crate::flow::WIDTH] = [
+const KEYS: [Padded; crate::flow::WIDTH] = [
     padded(b"{\"id\":"),
     padded(b",\"time\":"),
     padded(b",\"duration\":"),
@@ -25,11 +26,10 @@ const KEYS: [([u8; 16], usize); crate::flow::WIDTH] = [
     padded(b",\"byte_count\":"),
 ];
 
-#[inline]
-pub(super) fn record(record: &Record<'_>, out: &mut Vec<u8>) {
-    for ((key, length), piece) in KEYS.iter().zip(record) {
+#[inline(always)]
+pub(super) fn piece(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+    if let Some((key, length)) = KEYS.get(field) {
         append(out, key, *length);
-        piece.append_to(out);
     }
-    out.push(b'}');
+    piece.append_to(out);
 }

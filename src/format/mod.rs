@@ -9,7 +9,7 @@ mod xml;
 
 use anyhow::Result;
 
-use crate::packed::{Record, Records};
+use crate::packed::{Piece, Records, append};
 
 pub use xml::allowed as xml_char;
 
@@ -32,11 +32,13 @@ struct Layout {
     /// Before the first record.
     open: &'static [u8],
     /// Between two records.
-    between: &'static [u8],
+    between: Padded,
     /// Behind the last record.
     close: &'static [u8],
     /// The whole body when there is no record.
     empty: &'static [u8],
+    /// Before and behind the values of each record.
+    record: [Padded; 2],
 }
 
 impl Format {
@@ -90,11 +92,12 @@ impl Format {
     }
 }
 
-/// A text at the start of a chunk, and its length: what [`crate::packed::append`] writes at once.
-///
+/// A text at the start of a chunk, and its length: what [`append`] writes at once.
+type Padded = ([u8; 16], usize);
+
 /// Evaluated when compiling; a text longer than the chunk does not compile.
-const fn padded<const N: usize>(text: &[u8]) -> ([u8; N], usize) {
-    let mut chunk = [0; N];
+const fn padded(text: &[u8]) -> Padded {
+    let mut chunk = [0; 16];
     chunk.split_at_mut(text.len()).0.copy_from_slice(text);
     (chunk, text.len())
 }
@@ -135,10 +138,10 @@ impl Encoder {
     ) -> Result<bool> {
         // One loop a format: the choice is made once a part.
         match self.format {
-            Format::Json => self.each(records, out, full, json::record),
-            Format::Xml => self.each(records, out, full, xml::record),
-            Format::Ndjson => self.each(records, out, full, ndjson::record),
-            Format::Csv => self.each(records, out, full, csv::record),
+            Format::Json => self.each(records, out, full, json::piece, json::piece),
+            Format::Xml => self.each(records, out, full, xml::plain, xml::piece),
+            Format::Ndjson => self.each(records, out, full, ndjson::piece, ndjson::piece),
+            Format::Csv => self.each(records, out, full, csv::plain, csv::piece),
         }
     }
 
@@ -157,25 +160,39 @@ impl Encoder {
         }
     }
 
-    #[inline]
+    /// Writes by `plain` what the pieces of plain records are, and by `piece` those of others.
+    #[inline(always)]
     fn each(
         &mut self,
         records: &mut Records<'_>,
         out: &mut Vec<u8>,
         full: usize,
-        write: impl Fn(&Record<'_>, &mut Vec<u8>),
+        plain: impl Fn(usize, Piece<'_>, &mut Vec<u8>),
+        piece: impl Fn(usize, Piece<'_>, &mut Vec<u8>),
     ) -> Result<bool> {
         let layout = self.format.layout();
+        let [(open, opens), (close, closes)] = &layout.record;
+        let (between, betweens) = &layout.between;
         while out.len() < full {
-            let Some(record) = records.next_record()? else {
-                return Ok(false);
-            };
-            out.extend_from_slice(if self.records == 0 {
-                layout.open
+            let before = out.len();
+            if self.records == 0 {
+                out.extend_from_slice(layout.open);
             } else {
-                layout.between
-            });
-            write(&record, out);
+                append(out, between, *betweens);
+            }
+            append(out, open, *opens);
+            let values = out.len();
+            if !records.plain_record(|field, value| plain(field, value, out)) {
+                out.truncate(values);
+                let Some(record) = records.next_record()? else {
+                    out.truncate(before);
+                    return Ok(false);
+                };
+                for (field, value) in record.into_iter().enumerate() {
+                    piece(field, value, out);
+                }
+            }
+            append(out, close, *closes);
             self.records = self.records.saturating_add(1);
         }
         Ok(true)

@@ -1,20 +1,16 @@
 //! `ndjson`: the records of `json`, each on a line of its own, with nothing around them.
 
-use super::{Layout, json};
-use crate::packed::Record;
+use super::{Layout, padded};
+
+pub(super) use super::json::piece;
 
 pub(super) const LAYOUT: Layout = Layout {
     open: b"",
-    between: b"",
+    between: padded(b""),
     close: b"",
     empty: b"",
+    record: [padded(b""), padded(b"}\n")],
 };
-
-#[inline]
-pub(super) fn record(record: &Record<'_>, out: &mut Vec<u8>) {
-    json::record(record, out);
-    out.push(b'\n');
-}
 
 /// The line that ends a body when it is asked for: no flow has a field `end`.
 pub(super) fn end(count: u64, watermark: i64, out: &mut Vec<u8>) {

@@ -5,19 +5,20 @@
 
 use quick_xml::escape::partial_escape;
 
-use super::{Layout, padded};
-use crate::packed::{Piece, Record, append, unquoted};
+use super::{Layout, Padded, padded};
+use crate::packed::{Piece, append, unquoted};
 
 pub(super) const LAYOUT: Layout = Layout {
     open: b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records>\n",
-    between: b"\n",
+    between: padded(b"\n"),
     close: b"\n</records>",
     empty: b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records/>",
+    record: [padded(b"<record>"), padded(b"</record>")],
 };
 
 /// The tags around each value of a record, in the order of [`crate::flow::FIELDS`], in chunks of one size
 /// for [`append`].
-const TAGS: [[([u8; 16], usize); 2]; crate::flow::WIDTH] = [
+const TAGS: [[Padded; 2]; crate::flow::WIDTH] = [
     [padded(b"<id>"), padded(b"</id>")],
     [padded(b"<time>"), padded(b"</time>")],
     [padded(b"<duration>"), padded(b"</duration>")],
@@ -30,34 +31,34 @@ const TAGS: [[([u8; 16], usize); 2]; crate::flow::WIDTH] = [
     [padded(b"<byte_count>"), padded(b"</byte_count>")],
 ];
 
-#[inline]
-pub(super) fn record(record: &Record<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"<record>");
-    for ([(open, opens), (close, closes)], piece) in TAGS.iter().zip(record) {
-        let content = piece.content();
-        if content.is_none() && piece.bytes() == b"null" {
-            continue;
-        }
-        append(out, open, *opens);
-        match content {
-            Some(content) => text(*piece, content, out),
-            None => piece.append_to(out),
-        }
-        append(out, close, *closes);
-    }
-    out.extend_from_slice(b"</record>");
+/// A piece of a plain record.
+#[inline(always)]
+pub(super) fn plain(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+    element(field, out, |out| {
+        piece.content().unwrap_or(piece).append_to(out);
+    });
 }
 
-/// Text that needs no escape is copied.
-///
-/// JSON has escaped control characters by a backslash; U+FFFE and U+FFFF start with the byte 0xEF.
-#[inline]
-fn text(piece: Piece<'_>, content: Piece<'_>, out: &mut Vec<u8>) {
-    if content.has_any([b'\\', b'<', b'>', b'&', 0xEF]) {
-        escaped(piece, out);
-    } else {
-        content.append_to(out);
+/// Any piece. Text that needs no escape is copied: JSON has escaped control characters by a backslash, and
+/// U+FFFE and U+FFFF start with the byte 0xEF.
+pub(super) fn piece(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+    match piece.content() {
+        None if piece.bytes() == b"null" => {}
+        Some(content) if content.has_any(b"\\<>&\xEF") => {
+            element(field, out, |out| escaped(piece, out));
+        }
+        _ => plain(field, piece, out),
     }
+}
+
+#[inline(always)]
+fn element(field: usize, out: &mut Vec<u8>, write: impl Fn(&mut Vec<u8>)) {
+    let Some([(open, opens), (close, closes)]) = TAGS.get(field) else {
+        return;
+    };
+    append(out, open, *opens);
+    write(out);
+    append(out, close, *closes);
 }
 
 #[cold]
@@ -67,8 +68,7 @@ fn escaped(piece: Piece<'_>, out: &mut Vec<u8>) {
         .chars()
         .map(allowed)
         .collect();
-    let escaped = partial_escape(&text).replace('\r', "&#13;");
-    out.extend_from_slice(escaped.as_bytes());
+    out.extend_from_slice(partial_escape(&text).as_bytes());
 }
 
 /// The character itself, or U+FFFD where XML 1.0 does not allow it (section 2.2, production `Char`).

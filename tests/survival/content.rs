@@ -412,6 +412,27 @@ fn every_character_is_read_back_as_it_was_stored() {
     figures.print();
 }
 
+/// Between plain flows of every length, so that it falls on every one of the 64 bytes taken at once.
+#[test]
+fn a_character_of_meaning_is_seen_wherever_it_falls() {
+    let database = Database::with_sql(SCHEMA);
+    let mut texts = Vec::new();
+    for character in [
+        "\"", ",", "[", "]", "-", "{", "0", "\\", "/", "<", ">", "&", "\u{1f}", " ", "ä",
+        "\u{fffe}",
+    ] {
+        for length in 0..64 {
+            let before = "a".repeat(length);
+            texts.extend([format!("{before}{character}"), before]);
+        }
+    }
+    insert_texts(&database, &texts);
+    let stand = database.serve();
+    for format in FORMATS {
+        hold(&stand, &database, format, "characters of meaning", false);
+    }
+}
+
 #[test]
 fn text_that_is_not_utf_8_is_refused_or_cut_off_wherever_it_stands() {
     let mut figures = Figures::of("text that is not UTF-8");

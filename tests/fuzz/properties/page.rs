@@ -1,7 +1,7 @@
 //! The text of a page, from any bytes: read as serde_json reads it, and written without loss.
 
 use flow_window::flow::{FIELDS, Kind, WIDTH};
-use flow_window::packed::{self, Position, Records};
+use flow_window::packed::{self, Piece, Position, Records};
 use serde_json::Value;
 
 use super::bodies::{self, Cell, Page, Row, Sizes};
@@ -220,18 +220,43 @@ fn check_pieces(pieces: &[String], tokens: &[&str], row: &Row) {
 }
 
 /// The records that come before the first fault, each piece as it stands, and the fault.
-fn walk(bytes: &[u8], count: i64) -> (Vec<Vec<String>>, Result<(), String>) {
+type Walked = (Vec<Vec<String>>, Result<(), String>);
+
+/// Walks a page value by value, and again by [`Records::plain_record`] where that will do.
+fn walk(bytes: &[u8], count: i64) -> Walked {
+    let walked = walk_by(bytes, count, |_| None);
+    let plain_first = walk_by(bytes, count, |records| {
+        let mut pieces = Vec::new();
+        let plain = records.plain_record(|_, piece| pieces.push(text(piece)));
+        plain.then_some(pieces)
+    });
+    assert_eq!(plain_first, walked);
+    walked
+}
+
+fn walk_by(
+    bytes: &[u8],
+    count: i64,
+    mut plain: impl FnMut(&mut Records<'_>) -> Option<Vec<String>>,
+) -> Walked {
     let mut walked = Vec::new();
     let mut walk = || -> anyhow::Result<()> {
         let mut records = Records::new(bytes, count)?;
-        while let Some(record) = records.next_record()? {
-            let pieces = record
-                .iter()
-                .map(|piece| String::from_utf8_lossy(piece.bytes()).into_owned());
-            walked.push(pieces.collect());
+        loop {
+            if let Some(pieces) = plain(&mut records) {
+                walked.push(pieces);
+                continue;
+            }
+            let Some(record) = records.next_record()? else {
+                return Ok(());
+            };
+            walked.push(record.into_iter().map(text).collect());
         }
-        Ok(())
     };
     let result = walk().map_err(|error| format!("{error:#}"));
     (walked, result)
+}
+
+fn text(piece: Piece<'_>) -> String {
+    String::from_utf8_lossy(piece.bytes()).into_owned()
 }
