@@ -182,11 +182,11 @@ impl<'a> Records<'a> {
         };
         let mut record = Record::default();
         let mut exact = true;
-        for (piece, field) in record.iter_mut().zip(&FIELDS) {
+        for (i, (piece, field)) in record.iter_mut().zip(&FIELDS).enumerate() {
             let shape;
             (*piece, shape, rest) = next_piece(rest)
                 .with_context(|| format!("{} of a flow is neither number nor text", field.name))?;
-            exact &= shape == Some(field.kind);
+            exact &= shape == Some(field.kind) || (i >= KEYS && piece.bytes() == b"null");
         }
         // Behind a record's last piece its bracket has been taken; a comma parts it from the next.
         let rest = rest.strip_prefix(b",").unwrap_or(rest);
@@ -205,7 +205,7 @@ impl<'a> Records<'a> {
         self.converted.clear();
         for (i, (piece, field)) in record.iter().zip(&FIELDS).enumerate() {
             let piece = piece.bytes();
-            let converted = convert(piece, field.kind, i < 2).map_err(|what| {
+            let converted = convert(piece, field.kind, i < KEYS).map_err(|what| {
                 let id = record.first().map(|id| id.bytes()).unwrap_or_default();
                 let (id, value) = (
                     String::from_utf8_lossy(id),
@@ -226,6 +226,9 @@ impl<'a> Records<'a> {
         Ok(out)
     }
 }
+
+/// Fields at the start of a record that are its place, `id` and `time`: none of them may be null.
+const KEYS: usize = 2;
 
 /// Writes a piece as a value of `kind`; an error says what was expected. No key may be null.
 fn convert(piece: &[u8], kind: Kind, key: bool) -> Result<Cow<'_, [u8]>, &'static str> {
