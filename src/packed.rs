@@ -485,7 +485,7 @@ mod tests {
                 assert_eq!(plain(&format!("{ONE},{odd},{ONE}")), 1, "{odd}");
             }
         }
-        for odd in [
+        let numbers = [
             "null",
             "1.5",
             "1e3",
@@ -505,11 +505,8 @@ mod tests {
             "{",
             "[",
             "1,2",
-        ] {
-            let odd = ONE.replace("5323", odd);
-            assert_eq!(plain(&format!("{ONE},{odd},{ONE}")), 1, "{odd}");
-        }
-        for odd in [
+        ];
+        let texts = [
             "C1",
             "\"C1\"\"",
             "\"C\"1",
@@ -517,8 +514,10 @@ mod tests {
             "\"C1",
             "1",
             "\"C1\",\"\"",
-        ] {
-            let odd = ONE.replace("\"C1\"", odd);
+        ];
+        let numbers = numbers.map(|odd| ONE.replace("5323", odd));
+        let texts = texts.map(|odd| ONE.replace("\"C1\"", odd));
+        for odd in numbers.iter().chain(&texts) {
             assert_eq!(plain(&format!("{ONE},{odd},{ONE}")), 1, "{odd}");
         }
         assert_eq!(plain(&format!("{ONE}{ONE}")), 0);

@@ -2,8 +2,6 @@
 
 use super::{Layout, padded};
 
-pub(super) use super::json::piece;
-
 pub(super) const LAYOUT: Layout = Layout {
     open: b"",
     between: padded(b""),
