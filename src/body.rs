@@ -1,13 +1,11 @@
 //! Pages become a response body: whole when the first page is all of it, else streamed.
 //!
 //! A streamed body is pulled: the host takes a chunk when the client has room for it, and only then is
-//! the next one written. One task reads pages ahead, two at the most, and another encodes and writes them,
-//! so that SQLite works while a page is encoded and sent; a client that stalls or goes away stops both. A
-//! page that fails ends the body in an error, on which the host aborts the connection: the client sees
-//! that its answer is not complete.
+//! the next one written. While a page is encoded and written, SQLite reads the one behind it, and no other:
+//! a client that stalls or goes away stops both. A page that fails ends the body in an error, on which the
+//! host aborts the connection: the client sees that its answer is not complete.
 
-use futures::channel::mpsc::{Receiver, Sender, channel};
-use futures::{SinkExt as _, StreamExt as _};
+use futures::future::join;
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Response};
 use spin_sdk::wasip3::http_compat::BodyWriter;
 use spin_sdk::wasip3::{spawn, wit_bindgen};
@@ -158,10 +156,7 @@ impl Answer {
                 rest,
                 writer: page_writer,
             } if !head_only => {
-                // Room for one page beside the one in hand, or the reader would wait until it is taken.
-                let (to_writer, pages) = channel(1);
-                spawn(read_ahead(rest, to_writer));
-                spawn(send_pages(writer, first, pages, page_writer, line));
+                spawn(send_pages(writer, first, rest, page_writer, line));
             }
             _ => {
                 line.write(status, 0, 0);
@@ -186,20 +181,10 @@ async fn send_whole(mut writer: BodyWriter, bytes: Vec<u8>) {
     }
 }
 
-/// Reads pages until there are none, one fails, or nobody takes them any more.
-async fn read_ahead(mut pages: Pages, mut to_writer: Sender<Result<Page, Problem>>) {
-    while let Some(page) = pages.next().await.transpose() {
-        let failed = page.is_err();
-        if to_writer.send(page).await.is_err() || failed {
-            return;
-        }
-    }
-}
-
 async fn send_pages(
     mut writer: BodyWriter,
     first: Vec<u8>,
-    pages: Receiver<Result<Page, Problem>>,
+    pages: Pages,
     mut page_writer: Box<PageWriter>,
     line: RequestLine,
 ) {
@@ -232,32 +217,40 @@ enum Reached {
 async fn write_pages(
     writer: &mut BodyWriter,
     first: Vec<u8>,
-    mut pages: Receiver<Result<Page, Problem>>,
+    mut pages: Pages,
     page_writer: &mut PageWriter,
     bytes: &mut u64,
 ) -> Result<Reached, Problem> {
-    if !write(writer, first, bytes).await {
-        return Ok(Reached::Nobody);
-    }
-    while let Some(page) = pages.next().await {
-        let page = page?;
-        let mut records = Records::new(&page.packed, page.count)?;
-        let mut more = true;
-        while more {
-            let chunk;
-            (chunk, more) = page_writer.part(&mut records, page.last, Then::More, CHUNK)?;
-            if !write(writer, chunk, bytes).await {
-                return Ok(Reached::Nobody);
-            }
-        }
-        if page.last {
+    // Reading comes first in each pair, so that the statement has begun when encoding does.
+    let (mut next, mut sent) = join(pages.next(), write(writer, first, bytes)).await;
+    while sent {
+        let Some(page) = next? else {
             return Ok(Reached::End);
+        };
+        let written;
+        (next, written) = join(pages.next(), write_page(writer, &page, page_writer, bytes)).await;
+        sent = written?;
+    }
+    Ok(Reached::Nobody)
+}
+
+/// Encodes a page and writes it chunk by chunk; `false` when nobody takes it any more.
+async fn write_page(
+    writer: &mut BodyWriter,
+    page: &Page,
+    page_writer: &mut PageWriter,
+    bytes: &mut u64,
+) -> Result<bool, Problem> {
+    let mut records = Records::new(&page.packed, page.count)?;
+    let mut more = true;
+    while more {
+        let chunk;
+        (chunk, more) = page_writer.part(&mut records, page.last, Then::More, CHUNK)?;
+        if !write(writer, chunk, bytes).await {
+            return Ok(false);
         }
     }
-    // The reader ends behind a last page or a failed one and nowhere else.
-    Err(Problem::internal(
-        "the pages of an answer ended before its last one",
-    ))
+    Ok(true)
 }
 
 /// Writes a chunk and counts it; `false` when nobody takes it any more.
