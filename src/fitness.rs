@@ -10,7 +10,7 @@ use spin_sdk::wasip3::clocks::monotonic_clock::wait_for;
 
 use crate::database;
 use crate::problem::Problem;
-use crate::statement::{Statement, is_slow, most_general};
+use crate::statement::{Statement, finds_by_rowid, is_slow, most_general};
 
 /// What this instance knows of its database.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,8 +44,8 @@ pub async fn check() -> Result<(), Problem> {
     }
     if !KNOWN.get().fit {
         let check = Check::begin();
-        check_plan().await?;
-        check_types().await?;
+        let plan = check_plan().await?;
+        check_types(&plan).await?;
         check.passed();
     }
     Ok(())
@@ -77,12 +77,12 @@ impl Drop for Check {
 }
 
 /// Every page must walk an index in the order of `(time, id)`, and find the largest id in another; the
-/// arrival feed walks the latter.
-async fn check_plan() -> Result<(), Problem> {
+/// arrival feed walks the latter. Gives the steps of the plan.
+async fn check_plan() -> Result<Vec<String>, Problem> {
     let Statement { text, parameters } = most_general();
     let steps = database::plan(&text, parameters).await?;
     match steps.iter().find(|step| is_slow(step)) {
-        None => Ok(()),
+        None => Ok(steps),
         Some(step) => {
             let detail = "the table flows has no index that gives the order of (time, id), or none \
                           on id; run `flows load --db FILE` with no file of flows, or \
@@ -93,18 +93,23 @@ async fn check_plan() -> Result<(), Problem> {
 }
 
 /// `time` and `id` must be integers, or a window would compare them as something else; and `id` must be
-/// unique, or a page could end among flows of the same place and the next one pass the rest over.
+/// unique, or a page could end among flows of the same place and the next one pass the rest over. An id that
+/// is the rowid, as the plan tells, is both, and need not be looked at.
 ///
 /// SQLite sorts NULL before numbers and text and BLOBs behind them, so both ends of an index tell; a
 /// number with a fraction between them is found when its page is read.
-async fn check_types() -> Result<(), Problem> {
-    let ends = ["time", "id"].map(|column| {
+async fn check_types(plan: &[String]) -> Result<(), Problem> {
+    let ends = |column| {
         let end = |order| {
             format!("(SELECT typeof({column}) FROM flows ORDER BY {column} {order} LIMIT 1)")
         };
         format!("{}, {}", end("ASC"), end("DESC"))
-    });
-    let statement = format!("SELECT {}, {UNIQUE_ID}", ends.join(", "));
+    };
+    let statement = if plan.iter().any(|step| finds_by_rowid(step)) {
+        format!("SELECT {}, 1", ends("time"))
+    } else {
+        format!("SELECT {}, {}, {UNIQUE_ID}", ends("time"), ends("id"))
+    };
     let row = database::row(&statement, Vec::new()).await?;
     let mut types = row.map(|row| row.values).unwrap_or_default();
     if types.pop() != Some(Value::Integer(1)) {

@@ -271,6 +271,11 @@ pub fn is_slow(step: &str) -> bool {
     step.contains("TEMP B-TREE") || step.starts_with("SCAN ")
 }
 
+/// Whether a step of that plan finds the next id as a rowid: then `id` is an `INTEGER PRIMARY KEY`.
+pub fn finds_by_rowid(step: &str) -> bool {
+    step.ends_with(" USING INTEGER PRIMARY KEY (rowid>?)")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,26 +429,27 @@ mod tests {
         assert!(seen > 0);
     }
 
+    /// The plan that is checked at the start, on an empty database made by `schema`.
+    fn checked_plan(schema: &str) -> Vec<String> {
+        let database = rusqlite::Connection::open_in_memory().unwrap();
+        database.execute_batch(schema).unwrap();
+        let Statement { text, parameters } = most_general();
+        let mut explained = database
+            .prepare(&format!("EXPLAIN QUERY PLAN {text}"))
+            .unwrap();
+        let values = rusqlite::params_from_iter(parameters.iter().map(|_| 1));
+        let steps = explained.query_map(values, |row| row.get(3)).unwrap();
+        let steps: Vec<String> = steps.map(Result::unwrap).collect();
+        assert!(
+            steps.len() <= 5,
+            "each step costs a trip into the host: {steps:#?}"
+        );
+        steps
+    }
+
     #[test]
     fn the_plan_that_is_checked_at_the_start_tells_of_every_lack() {
-        let slow = |schema: &str| {
-            let database = rusqlite::Connection::open_in_memory().unwrap();
-            database.execute_batch(schema).unwrap();
-            let Statement { text, parameters } = most_general();
-            let mut explained = database
-                .prepare(&format!("EXPLAIN QUERY PLAN {text}"))
-                .unwrap();
-            let values = rusqlite::params_from_iter(parameters.iter().map(|_| 1));
-            let steps = explained
-                .query_map(values, |row| row.get::<_, String>(3))
-                .unwrap();
-            let steps: Vec<_> = steps.map(Result::unwrap).collect();
-            assert!(
-                steps.len() <= 5,
-                "each step costs a trip into the host: {steps:#?}"
-            );
-            steps.iter().any(|step| is_slow(step))
-        };
+        let slow = |schema: &str| checked_plan(schema).iter().any(|step| is_slow(step));
         let no_index = SCHEMA.split_once("CREATE INDEX").unwrap().0;
         let no_key = SCHEMA.replace("PRIMARY KEY", "NOT NULL");
         let ordered = format!("{no_key}; CREATE INDEX by_time ON flows (time, id);");
@@ -457,5 +463,26 @@ mod tests {
             "by_time ON flows (time)"
         )));
         assert!(!slow(&keyed));
+    }
+
+    #[test]
+    fn the_plan_that_is_checked_at_the_start_tells_an_id_that_is_the_rowid() {
+        let by_rowid = |schema: &str| checked_plan(schema).iter().any(|s| finds_by_rowid(s));
+        assert!(by_rowid(SCHEMA));
+        assert!(!by_rowid(&SCHEMA.replace("\n);", "\n) WITHOUT ROWID;")));
+        // Of this one, any value is stored.
+        assert!(!by_rowid(
+            &SCHEMA.replace("INTEGER PRIMARY KEY", "INT PRIMARY KEY")
+        ));
+        let keyed = SCHEMA.replace("INTEGER PRIMARY KEY", "INTEGER NOT NULL");
+        assert!(!by_rowid(&format!(
+            "{keyed}; CREATE UNIQUE INDEX by_id ON flows (id);"
+        )));
+        // Found by rowid, but not by the id.
+        let other = keyed.replace("flows (\n", "flows (\n    n INTEGER PRIMARY KEY,\n");
+        assert_ne!(other, keyed);
+        assert!(!by_rowid(&format!(
+            "{other}; CREATE INDEX by_id ON flows (id);"
+        )));
     }
 }
