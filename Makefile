@@ -11,8 +11,10 @@ WASM := wasm32-wasip2
 # look at what it says of itself.
 SPIN := $(shell spin --version 2>/dev/null | grep -Eq '^spin (4\.[1-9]|[5-9]|[1-9][0-9])' && echo spin)
 
-# Built together, since what one shares with the other would else be built twice with other features.
-NATIVE := $(if $(SPIN),-p flows,-p flows -p standin)
+# All that runs on this machine. Built as a whole, as `cargo test` builds it: for a part of it cargo would choose
+# other features of what they share, and build wasmtime a second time.
+HERE := --workspace --exclude probe
+NATIVE := $(if $(SPIN),-p flows,$(HERE))
 
 # For clients that are written in Python; `make test` goes on without.
 PYTHON ?= python3
@@ -53,7 +55,7 @@ load: native
 
 test: component
 	$(CARGO) build --quiet --target $(WASM) --release -p probe
-	$(CARGO) test --workspace --exclude probe
+	$(CARGO) test $(HERE)
 	@if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(MAKE) --no-print-directory fuzz-api; \
 	    else echo 'fuzz-api is left out: there is no $(PYTHON) with the modules venv and ensurepip'; fi
 
@@ -95,11 +97,11 @@ nightly:
 
 # Each in a virtual environment of its own, which is made again when its list of packages changes.
 fuzz-api: component target/python/fuzz/installed
-	$(CARGO) build -p flows -p standin
+	$(CARGO) build $(HERE)
 	target/python/fuzz/bin/python tests/fuzz/run.py
 
 clients: component target/python/clients/installed
-	$(CARGO) build -p flows -p standin
+	$(CARGO) build $(HERE)
 	target/python/clients/bin/python tests/clients/read_back.py
 
 target/python/%/installed: tests/%/requirements.txt
@@ -115,9 +117,9 @@ bench: component native
 lint: target
 	$(CARGO) fmt --all --check
 	cd tests/fuzz && $(CARGO) fmt --check
-	$(CARGO) clippy --workspace --exclude probe --all-targets -- -D warnings
+	$(CARGO) clippy $(HERE) --all-targets -- -D warnings
 	$(CARGO) clippy --target $(WASM) -p flow-window -p probe -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --exclude probe --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(HERE) --no-deps
 	@twice=$$($(CARGO) tree --locked --quiet -p flow-window --target $(WASM) -e normal,no-proc-macro -d) \
 	    && [ -z "$$twice" ] || { echo "twice in the component: $$twice"; exit 1; }
 	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; $(CARGO) deny --locked check licenses bans sources; \
