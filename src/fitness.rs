@@ -26,8 +26,8 @@ thread_local! {
     static KNOWN: Cell<Known> = const { Cell::new(Known { fit: false, begun: 0, ended: 0 }) };
 }
 
-/// How long a request waits before it looks again, in nanoseconds. Requests cannot wake each other (with
-/// the bindings' own wake-up between tasks a one-second window took a third longer), but the clock can.
+/// How long a request waits before it looks again, in nanoseconds. Requests could wake each other by a stream
+/// between them, but windows were no faster; and with the bindings' own wake-up a third slower.
 const PAUSE: u64 = 500_000;
 
 /// Checks, unless this instance has found the database fit before.

@@ -18,7 +18,7 @@ use crate::{database, fitness};
 
 /// Flows in a page. `make bench` gave 0.73 to 0.88 of the native server's flows a second in JSON, ndjson and
 /// CSV with pages of 2,000, and 1.00 to 1.22 with these in the run behind it, which also looked at integers
-/// faster. Each of 200 clients that stall takes 1.4 MiB; pages of 4,000 took 0.36 more, and gave no more.
+/// faster. Pages of 4,000 gave no more, and a client that stalls took 0.36 MiB more.
 const ROWS: i64 = 3_000;
 
 /// Flows in the first page: few, since the client waits for all of it before the first byte.
