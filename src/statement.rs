@@ -273,7 +273,7 @@ pub fn is_slow(step: &str) -> bool {
 
 /// Whether a step of that plan finds the next id as a rowid: then `id` is an `INTEGER PRIMARY KEY`.
 pub fn finds_by_rowid(step: &str) -> bool {
-    step.ends_with(" USING INTEGER PRIMARY KEY (rowid>?)")
+    step == "SEARCH flows USING INTEGER PRIMARY KEY (rowid>?)"
 }
 
 #[cfg(test)]
