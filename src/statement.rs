@@ -342,18 +342,30 @@ mod tests {
 
     /// The plan of each statement, on an empty database made by `schema`.
     fn plans(schema: &str) -> Vec<(String, Vec<String>)> {
+        let database = empty(schema);
+        let with_plan = |statement: Statement| {
+            let steps = plan(&database, &statement);
+            (statement.text, steps)
+        };
+        statements().into_iter().map(with_plan).collect()
+    }
+
+    /// An empty database made by `schema`.
+    fn empty(schema: &str) -> rusqlite::Connection {
         let database = rusqlite::Connection::open_in_memory().unwrap();
         database.execute_batch(schema).unwrap();
-        let plan = |Statement { text, parameters }| {
-            let explain = format!("EXPLAIN QUERY PLAN {text}");
-            let mut explained = database.prepare(&explain).unwrap();
-            assert_eq!(explained.parameter_count(), parameters.len(), "{text}");
-            let values = rusqlite::params_from_iter(parameters.iter().map(|_| 1));
-            let steps = explained.query_map(values, |row| row.get(3)).unwrap();
-            let steps = steps.map(Result::unwrap).collect();
-            (text, steps)
-        };
-        statements().into_iter().map(plan).collect()
+        database
+    }
+
+    /// The steps of a statement's plan.
+    fn plan(database: &rusqlite::Connection, statement: &Statement) -> Vec<String> {
+        let Statement { text, parameters } = statement;
+        let explain = format!("EXPLAIN QUERY PLAN {text}");
+        let mut explained = database.prepare(&explain).unwrap();
+        assert_eq!(explained.parameter_count(), parameters.len(), "{text}");
+        let values = rusqlite::params_from_iter(parameters.iter().map(|_| 1));
+        let steps = explained.query_map(values, |row| row.get(3)).unwrap();
+        steps.map(Result::unwrap).collect()
     }
 
     /// A page may start at the first row of an index; the page itself is a subquery, whose name starts with
@@ -400,8 +412,7 @@ mod tests {
                         packet_count, byte_count) \
                         SELECT value / 9, 0, 'C1', '1', 'C2', '2', 6, 1, 1 \
                         FROM json_each('[' || replace(hex(zeroblob(500)), '0', '1,') || '1]'); ANALYZE;";
-        let database = rusqlite::Connection::open_in_memory().unwrap();
-        database.execute_batch(SCHEMA).unwrap();
+        let database = empty(SCHEMA);
         database.execute_batch(analysed).unwrap();
         for Statement { text, parameters } in statements() {
             let mut prepared = database.prepare(&text).unwrap();
@@ -431,15 +442,7 @@ mod tests {
 
     /// The plan that is checked at the start, on an empty database made by `schema`.
     fn checked_plan(schema: &str) -> Vec<String> {
-        let database = rusqlite::Connection::open_in_memory().unwrap();
-        database.execute_batch(schema).unwrap();
-        let Statement { text, parameters } = most_general();
-        let mut explained = database
-            .prepare(&format!("EXPLAIN QUERY PLAN {text}"))
-            .unwrap();
-        let values = rusqlite::params_from_iter(parameters.iter().map(|_| 1));
-        let steps = explained.query_map(values, |row| row.get(3)).unwrap();
-        let steps: Vec<String> = steps.map(Result::unwrap).collect();
+        let steps = plan(&empty(schema), &most_general());
         assert!(
             steps.len() <= 5,
             "each step costs a trip into the host: {steps:#?}"
