@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::format::Format;
 
-/// The kinds of problem, each with a section in the README that its `type` points to.
+/// The kinds of problem, each with a section in the README of the same title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A parameter is unknown, malformed or out of range.
@@ -23,6 +23,12 @@ pub enum Kind {
     MethodNotAllowed,
     /// `Accept` names nothing on offer.
     NotAcceptable,
+    /// What the request goes on from is of another state of the table; asking without it helps.
+    Gone,
+    /// `If-Match` names no current tag.
+    PreconditionFailed,
+    /// The query is longer than a `Link` may be.
+    TooLong,
     /// The database lacks what the service needs; the detail says what to run.
     NotReady,
     /// The database stays locked; trying again helps.
@@ -33,12 +39,15 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of status.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::InvalidParameter,
         Self::Unauthorized,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
+        Self::Gone,
+        Self::PreconditionFailed,
+        Self::TooLong,
         Self::Internal,
         Self::NotReady,
         Self::Busy,
@@ -52,22 +61,28 @@ impl Kind {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
+            Self::Gone => 410,
+            Self::PreconditionFailed => 412,
+            Self::TooLong => 414,
             Self::Internal => 500,
             Self::NotReady | Self::Busy => 503,
         }
     }
 
-    /// The `type`: a stable URI reference to the section of the README on this kind.
-    pub fn type_reference(self) -> &'static str {
+    /// The `type`: a stable name of the kind, with nothing behind it to fetch (RFC 9457, section 3.1.1).
+    pub fn type_uri(self) -> &'static str {
         match self {
-            Self::InvalidParameter => "README.md#invalid-parameter",
-            Self::Unauthorized => "README.md#unauthorized",
-            Self::NotFound => "README.md#not-found",
-            Self::MethodNotAllowed => "README.md#method-not-allowed",
-            Self::NotAcceptable => "README.md#not-acceptable",
-            Self::Internal => "README.md#internal-error",
-            Self::NotReady => "README.md#database-not-ready",
-            Self::Busy => "README.md#database-busy",
+            Self::InvalidParameter => "urn:problem-type:flow-window:invalid-parameter",
+            Self::Unauthorized => "urn:problem-type:flow-window:unauthorized",
+            Self::NotFound => "urn:problem-type:flow-window:not-found",
+            Self::MethodNotAllowed => "urn:problem-type:flow-window:method-not-allowed",
+            Self::NotAcceptable => "urn:problem-type:flow-window:not-acceptable",
+            Self::Gone => "urn:problem-type:flow-window:gone",
+            Self::PreconditionFailed => "urn:problem-type:flow-window:precondition-failed",
+            Self::TooLong => "urn:problem-type:flow-window:uri-too-long",
+            Self::Internal => "urn:problem-type:flow-window:internal-error",
+            Self::NotReady => "urn:problem-type:flow-window:database-not-ready",
+            Self::Busy => "urn:problem-type:flow-window:database-busy",
         }
     }
 
@@ -79,6 +94,9 @@ impl Kind {
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::NotAcceptable => "Not acceptable",
+            Self::Gone => "Gone",
+            Self::PreconditionFailed => "Precondition failed",
+            Self::TooLong => "URI too long",
             Self::Internal => "Internal error",
             Self::NotReady => "Database not ready",
             Self::Busy => "Database busy",
@@ -176,6 +194,29 @@ impl Problem {
         Self::new(Kind::NotAcceptable, detail)
     }
 
+    /// 410: `parameter` goes on from another state of the table. Without it there is an answer.
+    pub fn gone(parameter: &str, detail: impl Into<String>) -> Self {
+        Self {
+            parameter: Some(parameter.into()),
+            ..Self::new(Kind::Gone, detail)
+        }
+    }
+
+    /// 412: no tag of `if_match` is the current one.
+    pub fn precondition_failed(if_match: &str) -> Self {
+        let detail = format!("If-Match is {if_match:?}, which does not name the current answer");
+        Self::new(Kind::PreconditionFailed, detail)
+    }
+
+    /// 414: the query takes `length` bytes of a `Link`, which has room for `limit`.
+    pub fn too_long(length: usize, limit: usize) -> Self {
+        let detail = format!(
+            "the query takes {length} bytes as a Link would carry it (escaped, with a cursor), \
+             expected at most {limit}"
+        );
+        Self::new(Kind::TooLong, detail)
+    }
+
     /// 503: the operator has to act.
     pub fn not_ready(detail: impl Into<String>) -> Self {
         Self::new(Kind::NotReady, detail)
@@ -246,7 +287,7 @@ impl Problem {
     /// Content type and body, as XML where the request asked for XML.
     pub fn render(&self, as_xml: bool) -> (&'static str, Vec<u8>) {
         let details = Details {
-            r#type: self.kind.type_reference(),
+            r#type: self.kind.type_uri(),
             title: self.kind.title(),
             status: self.status(),
             detail: &self.detail,
@@ -299,7 +340,7 @@ mod tests {
         assert_eq!(content_type, "application/problem+json");
         assert_eq!(
             String::from_utf8(body).unwrap(),
-            r#"{"type":"README.md#invalid-parameter","title":"Invalid parameter","status":400,"detail":"limit is \"-1\", expected an integer >= 0","parameter":"limit"}"#
+            r#"{"type":"urn:problem-type:flow-window:invalid-parameter","title":"Invalid parameter","status":400,"detail":"limit is \"-1\", expected an integer >= 0","parameter":"limit"}"#
         );
     }
 

@@ -93,7 +93,10 @@ fn flows_path(suffix: &str) -> Value {
     let operation = |name: &str, summary: &str, ok: &str| {
         let mut responses =
             json!({ "200": reference("responses", ok), "304": reference("responses", "304") });
-        add_problems(&mut responses, &["400", "401", "406", "500", "503"]);
+        add_problems(
+            &mut responses,
+            &["400", "401", "406", "410", "412", "414", "500", "503"],
+        );
         if !suffix.is_empty() {
             add_problems(&mut responses, &["404"]);
         }
@@ -297,7 +300,7 @@ fn problem_responses() -> Map<String, Value> {
             None => title.to_owned(),
         };
         let example = json!({
-            "type": kind.type_reference(),
+            "type": kind.type_uri(),
             "title": kind.title(),
             "status": kind.status(),
             "detail": "what was found, and what was expected",
@@ -362,7 +365,7 @@ fn schemas() -> Value {
             "type": "object",
             "description": "problem details, RFC 9457",
             "properties": {
-                "type": { "type": "string", "format": "uri-reference", "enum": problem::Kind::ALL.map(problem::Kind::type_reference) },
+                "type": { "type": "string", "format": "uri", "enum": problem::Kind::ALL.map(problem::Kind::type_uri) },
                 "title": { "type": "string", "enum": problem::Kind::ALL.map(problem::Kind::title) },
                 "status": { "type": "integer" },
                 "detail": { "type": "string" },

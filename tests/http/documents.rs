@@ -40,20 +40,14 @@ fn the_readme_and_the_manifest_have_every_variable() {
 }
 
 #[test]
-fn every_problem_type_points_to_a_section_of_the_readme() {
+fn every_kind_of_problem_has_a_name_and_a_section_of_the_readme() {
     for kind in Kind::ALL {
-        let anchor = kind
-            .type_reference()
-            .strip_prefix("README.md#")
-            .expect("a section");
-        let sections = README.lines().filter_map(|line| line.strip_prefix("### "));
-        let anchors: Vec<_> = sections
-            .map(|s| s.to_lowercase().replace(' ', "-"))
-            .collect();
-        assert!(
-            anchors.iter().any(|a| a == anchor),
-            "no section {anchor} among {anchors:?}"
-        );
+        let title = kind.title();
+        let section = format!("\n### {title}\n{}", kind.status());
+        assert!(README.contains(&section), "README lacks {section}");
+        let name = title.to_lowercase().replace(' ', "-");
+        let uri = format!("urn:problem-type:flow-window:{name}");
+        assert_eq!(kind.type_uri(), uri);
     }
 }
 
