@@ -63,6 +63,7 @@ mod tests {
             compression: true,
             cors_origin: None,
             log_requests: false,
+            reader_timeout: None,
         }
     }
 

@@ -9,16 +9,16 @@ use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
 use crate::access;
 use crate::body::{Answer, Body};
 use crate::coding::{Coder, Coding};
-use crate::database;
 use crate::fitness;
-use crate::format::{Encoder, Format};
+use crate::format::{Encoder, End, Format};
 use crate::log::RequestLine;
 use crate::negotiate;
 use crate::openapi;
-use crate::page::{Pages, Start, State, watermark};
+use crate::page::{self, Pages, Start};
 use crate::problem::Problem;
 use crate::query::{self, Fallback, Query};
 use crate::settings::Settings;
+use crate::state::State;
 use crate::validator::{self, Representation};
 
 /// Where flows are.
@@ -163,15 +163,20 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
     let coding = if gzip { Coding::Gzip } else { Coding::Identity };
     let representation = Representation::new(&query, coding);
     if let Some(known) = asked.header("if-none-match") {
-        fitness::check().await?;
-        let state = State::read().await?;
-        let etag = representation.etag(state);
-        if validator::names(&known, &etag) {
-            let newest = query.cursor.map(|cursor| cursor.newest).or(state.newest);
-            let headers = flow_headers(etag, watermark(&query.question, newest));
+        let state = page::read_state().await?;
+        if let Some(etag) = representation.etag(state)
+            && validator::names(&known, &etag)
+        {
+            page::check_goes_on(&query, state)?;
+            // Whether a limit cuts the answer is not known here; the client has the headers of then.
+            let newest = query.cursor.map_or(state.newest, |cursor| cursor.newest);
+            let watermark = query
+                .limit
+                .is_none()
+                .then(|| page::watermark(&query.question, newest));
             return Ok(Answer {
                 status: 304,
-                headers,
+                headers: flow_headers(Some(etag), state, watermark),
                 body: Body::Nothing,
             });
         }
@@ -183,21 +188,26 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
         state,
         watermark,
         cut,
-    } = Pages::start(query).await?;
-    let mut headers = flow_headers(representation.etag(state), watermark);
+    } = Pages::start(&query).await?;
+    let mut headers = flow_headers(representation.etag(state), state, watermark);
     headers.push(("content-type", format.content_type().to_owned()));
     if coding == Coding::Gzip {
         headers.push(("content-encoding", "gzip".to_owned()));
     }
-    if let Some(cursor) = cut {
-        let next = query::with_cursor(asked.query, &cursor);
+    if let Some(cursor) = &cut {
+        let next = query::with_cursor(asked.query, cursor);
         headers.push(("link", format!("<{}?{next}>; rel=\"next\"", asked.path)));
     }
+    let end = end.then_some(End {
+        watermark,
+        cursor: cut,
+    });
     let body = Body::new(
         first,
         rest,
-        Encoder::new(format, end.then_some(watermark)),
+        Encoder::new(format, end),
         Coder::new(coding),
+        asked.settings.reader_timeout,
     )?;
     Ok(Answer {
         status: 200,
@@ -207,19 +217,24 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
 }
 
 /// The headers that a 304 has as well.
-fn flow_headers(etag: String, watermark: i64) -> Vec<(&'static str, String)> {
-    vec![
-        ("etag", etag),
+fn flow_headers(
+    etag: Option<String>,
+    state: State,
+    watermark: Option<i64>,
+) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
         ("vary", "Accept, Accept-Encoding".to_owned()),
         ("cache-control", "no-cache".to_owned()),
-        ("flow-watermark", watermark.to_string()),
-    ]
+    ];
+    headers.extend(etag.map(|etag| ("etag", etag)));
+    headers.extend(state.lineage().map(|lineage| ("flow-lineage", lineage)));
+    headers.extend(watermark.map(|id| ("flow-watermark", id.to_string())));
+    headers
 }
 
 /// `GET /api/v1/extent`: the ends of the table, null where it is empty.
 async fn get_extent() -> Result<Answer, Problem> {
-    fitness::check().await?;
-    let extent = database::extent().await?;
+    let extent = page::read_extent().await?;
     Ok(Answer::json(
         serde_json::to_string(&extent).unwrap_or_default(),
     ))
@@ -227,12 +242,16 @@ async fn get_extent() -> Result<Answer, Problem> {
 
 /// `GET /api/v1/health`: 200 when flows can be served, else the problem, always as JSON.
 async fn get_health() -> Result<Answer, Problem> {
-    let problem = match fitness::check().await {
-        Ok(()) => State::read().await.err(),
-        Err(problem) => Some(problem),
-    };
-    let Some(problem) = problem else {
-        return Ok(Answer::json(r#"{"status":"ok"}"#));
+    let problem = match page::read_state().await {
+        Ok(state) if state.guard().is_some() => {
+            return Ok(Answer::json(r#"{"status":"ok"}"#));
+        }
+        Ok(_) => {
+            let warning = serde_json::to_string(fitness::UNGUARDED).unwrap_or_default();
+            let served = format!(r#"{{"status":"ok","warning":{warning}}}"#);
+            return Ok(Answer::json(served));
+        }
+        Err(problem) => problem,
     };
     let detail = serde_json::to_string(problem.detail()).unwrap_or_default();
     let unfit = format!(r#"{{"status":"unavailable","detail":{detail}}}"#);

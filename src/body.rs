@@ -3,16 +3,23 @@
 //! A streamed body is pulled: the host takes a chunk when the client has room for it, and only then is
 //! the next one written. While a page is encoded and written, SQLite reads the one behind it, and no other:
 //! a client that stalls or goes away stops both. A page that fails ends the body in an error, on which the
-//! host aborts the connection: the client sees that its answer is not complete.
+//! host aborts the connection: the client sees that its answer is not complete. So does a client that takes
+//! nothing for too long.
 
-use futures::future::join;
+use std::cell::Cell;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures::future::{Either, select};
+use spin_sdk::wasip3::clocks::monotonic_clock::wait_for;
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Response};
 use spin_sdk::wasip3::http_compat::BodyWriter;
+use spin_sdk::wasip3::wit_bindgen::StreamResult;
 use spin_sdk::wasip3::{spawn, wit_bindgen};
 
 use crate::coding::{Coder, Then};
 use crate::format::Encoder;
-use crate::log::RequestLine;
+use crate::log::{Ended, RequestLine};
 use crate::packed::Records;
 use crate::page::{Page, Pages};
 use crate::problem::Problem;
@@ -21,6 +28,10 @@ use crate::problem::Problem;
 /// the next one asked for; a client that stalls has few of them waiting in the host. A million flows took
 /// 0.57 s when a page was one chunk, and 0.40 in chunks of 64 KiB; 32 and 128 KiB were a little slower.
 const CHUNK: usize = 64 << 10;
+
+/// How long a client may take nothing before its answer gives up the transaction that it reads in. Until then
+/// the write-ahead log cannot be copied back beyond it.
+const SNAPSHOT: Duration = Duration::from_secs(60);
 
 /// Room for the record with which a chunk is full. A longer one costs one more allocation.
 const SLACK: usize = 1 << 10;
@@ -54,6 +65,8 @@ pub enum Body {
         rest: Pages,
         /// What writes them.
         writer: Box<PageWriter>,
+        /// How long to wait for a client that takes nothing; `None` for ever.
+        reader_timeout: Option<Duration>,
     },
 }
 
@@ -62,7 +75,13 @@ impl Body {
     ///
     /// # Errors
     /// A 500 when a flow of the first page cannot be written.
-    pub fn new(first: Page, rest: Pages, encoder: Encoder, coder: Coder) -> Result<Self, Problem> {
+    pub fn new(
+        first: Page,
+        rest: Pages,
+        encoder: Encoder,
+        coder: Coder,
+        reader_timeout: Option<Duration>,
+    ) -> Result<Self, Problem> {
         let mut writer = PageWriter { encoder, coder };
         let then = if first.last { Then::End } else { Then::Flush };
         let (bytes, _) = writer.part(
@@ -80,6 +99,7 @@ impl Body {
             first: bytes,
             rest,
             writer,
+            reader_timeout,
         })
     }
 }
@@ -142,24 +162,36 @@ impl Answer {
         let headers = Fields::from_list(&headers)
             .map_err(|error| ErrorCode::InternalError(Some(format!("headers: {error}"))))?;
         let (writer, contents, trailers) = BodyWriter::new();
-        let (response, _) = Response::new(headers, Some(contents), trailers);
+        // Without contents the host counts no bytes: over HTTP/2 it would hold none against the length that the
+        // head of a HEAD names, and reset the stream.
+        let has_body = !head_only && !matches!(self.body, Body::Nothing);
+        let contents = has_body.then_some(contents);
+        let (response, _) = Response::new(headers, contents, trailers);
         // It refuses no number that is a status.
         _ = response.set_status_code(self.status);
         let status = self.status;
         match self.body {
-            Body::Whole { bytes, flows } if !head_only => {
-                line.write(status, flows, bytes.len() as u64);
-                spawn(send_whole(writer, bytes));
+            Body::Whole { bytes, flows } if has_body => {
+                spawn(send_whole(writer, bytes, status, flows, line));
             }
             Body::Streamed {
                 first,
                 rest,
                 writer: page_writer,
-            } if !head_only => {
-                spawn(send_pages(writer, first, rest, page_writer, line));
+                reader_timeout,
+            } if has_body => {
+                let output = Output::new(writer);
+                spawn(send_pages(
+                    output,
+                    first,
+                    rest,
+                    page_writer,
+                    reader_timeout,
+                    line,
+                ));
             }
             _ => {
-                line.write(status, 0, 0);
+                line.write(status, 0, 0, Ended::Whole);
                 spawn(end(writer));
             }
         }
@@ -175,33 +207,46 @@ async fn end(writer: BodyWriter) {
     _ = writer.result_writer.write(Ok(None)).await;
 }
 
-async fn send_whole(mut writer: BodyWriter, bytes: Vec<u8>) {
-    if writer.stream_writer.write_all(bytes).await.is_empty() {
+async fn send_whole(
+    mut writer: BodyWriter,
+    bytes: Vec<u8>,
+    status: u16,
+    flows: u64,
+    line: RequestLine,
+) {
+    let length = bytes.len() as u64;
+    let left = writer.stream_writer.write_all(bytes).await;
+    if left.is_empty() {
+        line.write(status, flows, length, Ended::Whole);
         end(writer).await;
+    } else {
+        let taken = length.saturating_sub(left.len() as u64);
+        line.write(status, flows, taken, Ended::Left);
     }
 }
 
 async fn send_pages(
-    mut writer: BodyWriter,
+    mut output: Output,
     first: Vec<u8>,
     pages: Pages,
     mut page_writer: Box<PageWriter>,
+    reader_timeout: Option<Duration>,
     line: RequestLine,
 ) {
-    let mut bytes = 0;
-    let sent = write_pages(&mut writer, first, pages, &mut page_writer, &mut bytes).await;
-    let flows = page_writer.encoder.records();
+    let sent = write_pages(&mut output, first, pages, &mut page_writer, reader_timeout).await;
+    let (flows, bytes) = (page_writer.encoder.records(), output.bytes);
     match sent {
         Ok(Reached::End) => {
-            line.write(200, flows, bytes);
-            end(writer).await;
+            line.write(200, flows, bytes, Ended::Whole);
+            end(output.writer).await;
         }
         // A client that goes away is normal.
-        Ok(Reached::Nobody) => line.write(499, flows, bytes),
+        Ok(Reached::Nobody) => line.write(200, flows, bytes, Ended::Left),
         Err(problem) => {
             line.failed(&problem);
+            line.write(200, flows, bytes, Ended::Cut);
             let error = ErrorCode::InternalError(Some("the answer is not complete".into()));
-            _ = writer.result_writer.write(Err(error)).await;
+            _ = output.writer.result_writer.write(Err(error)).await;
         }
     }
 }
@@ -214,52 +259,123 @@ enum Reached {
     Nobody,
 }
 
+/// A body on its way to the host.
+struct Output {
+    writer: BodyWriter,
+    bytes: u64,
+}
+
+impl Output {
+    fn new(writer: BodyWriter) -> Self {
+        Self { writer, bytes: 0 }
+    }
+
+    /// Writes a chunk and counts it; `false` when nobody takes it any more. An empty chunk asks just that: the
+    /// host has nothing to send, and says whether there is anybody to send to.
+    async fn write(&mut self, chunk: Vec<u8>, taken: &LastTaken) -> bool {
+        let length = chunk.len() as u64;
+        let stream = &mut self.writer.stream_writer;
+        let there = if chunk.is_empty() {
+            let (result, _) = stream.write(chunk).await;
+            !matches!(result, StreamResult::Dropped)
+        } else {
+            stream.write_all(chunk).await.is_empty()
+        };
+        if there {
+            self.bytes = self.bytes.saturating_add(length);
+            taken.now();
+        }
+        there
+    }
+
+    /// Encodes a page and writes it chunk by chunk; `false` when nobody takes it any more.
+    async fn write_page(
+        &mut self,
+        page: &Page,
+        page_writer: &mut PageWriter,
+        taken: &LastTaken,
+    ) -> Result<bool, Problem> {
+        let before = self.bytes;
+        let mut records = Records::new(&page.packed, page.count)?;
+        let mut more = true;
+        while more {
+            let chunk;
+            (chunk, more) = page_writer.part(&mut records, page.last, Then::More, CHUNK)?;
+            // An encoder that collects has nothing to send at times, and a page may hold no flow.
+            let silent = chunk.is_empty() && (more || self.bytes > before);
+            if !silent && !self.write(chunk, taken).await {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// When the client took something last.
+struct LastTaken(Cell<Instant>);
+
+impl LastTaken {
+    fn now(&self) {
+        self.0.set(Instant::now());
+    }
+}
+
 async fn write_pages(
-    writer: &mut BodyWriter,
+    output: &mut Output,
     first: Vec<u8>,
     mut pages: Pages,
     page_writer: &mut PageWriter,
-    bytes: &mut u64,
+    reader_timeout: Option<Duration>,
 ) -> Result<Reached, Problem> {
-    // Reading comes first in each pair, so that the statement has begun when encoding does.
-    let (mut next, mut sent) = join(pages.next(), write(writer, first, bytes)).await;
+    let taken = LastTaken(Cell::new(Instant::now()));
+    let writing = async { Ok(output.write(first, &taken).await) };
+    let (mut next, mut sent) = beside(&mut pages, writing, &taken, reader_timeout).await?;
     while sent {
         let Some(page) = next? else {
             return Ok(Reached::End);
         };
-        let written;
-        (next, written) = join(pages.next(), write_page(writer, &page, page_writer, bytes)).await;
-        sent = written?;
+        let writing = output.write_page(&page, page_writer, &taken);
+        (next, sent) = beside(&mut pages, writing, &taken, reader_timeout).await?;
     }
     Ok(Reached::Nobody)
 }
 
-/// Encodes a page and writes it chunk by chunk; `false` when nobody takes it any more.
-async fn write_page(
-    writer: &mut BodyWriter,
-    page: &Page,
-    page_writer: &mut PageWriter,
-    bytes: &mut u64,
-) -> Result<bool, Problem> {
-    let mut records = Records::new(&page.packed, page.count)?;
-    let mut more = true;
-    while more {
-        let chunk;
-        (chunk, more) = page_writer.part(&mut records, page.last, Then::More, CHUNK)?;
-        if !write(writer, chunk, bytes).await {
-            return Ok(false);
+/// Reads the next page while `writing` goes on, and then waits for the client.
+///
+/// # Errors
+/// What `writing` says, and a client that takes nothing for `reader_timeout`.
+async fn beside(
+    pages: &mut Pages,
+    writing: impl Future<Output = Result<bool, Problem>>,
+    taken: &LastTaken,
+    reader_timeout: Option<Duration>,
+) -> Result<(Result<Option<Page>, Problem>, bool), Problem> {
+    let mut writing = pin!(writing);
+    // Reading comes first, so that the statement has begun when encoding does.
+    let next = match select(pin!(pages.next()), writing.as_mut()).await {
+        Either::Right((sent, reading)) => return Ok((reading.await, sent?)),
+        Either::Left((next, _)) => next,
+    };
+    loop {
+        let timeout = if pages.holds_snapshot() {
+            Some(reader_timeout.map_or(SNAPSHOT, |timeout| timeout.min(SNAPSHOT)))
+        } else {
+            reader_timeout
+        };
+        let Some(timeout) = timeout else {
+            return Ok((next, writing.await?));
+        };
+        let left = timeout.saturating_sub(taken.0.get().elapsed());
+        if left.is_zero() {
+            if reader_timeout.is_some_and(|reader_timeout| reader_timeout <= timeout) {
+                return Err(Problem::reader_stalled(timeout));
+            }
+            pages.let_go_of_snapshot().await;
+            continue;
+        }
+        let left = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
+        if let Either::Left((sent, _)) = select(writing.as_mut(), pin!(wait_for(left))).await {
+            return Ok((next, sent?));
         }
     }
-    Ok(true)
-}
-
-/// Writes a chunk and counts it; `false` when nobody takes it any more.
-async fn write(writer: &mut BodyWriter, chunk: Vec<u8>, bytes: &mut u64) -> bool {
-    let length = chunk.len() as u64;
-    // An encoder that collects has nothing to send at times.
-    if length > 0 && !writer.stream_writer.write_all(chunk).await.is_empty() {
-        return false;
-    }
-    *bytes = bytes.saturating_add(length);
-    true
 }

@@ -15,6 +15,16 @@ pub enum Coding {
     Gzip,
 }
 
+impl Coding {
+    /// The name in `Content-Encoding` and `Accept-Encoding`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+        }
+    }
+}
+
 /// What follows a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {

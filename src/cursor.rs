@@ -1,17 +1,20 @@
 //! Where a limited answer stopped, for the client to carry: the `cursor` parameter.
 //!
-//! Opaque to clients: a version, then in hexadecimal the answer's frozen id, the place of its last flow,
-//! the digest of the question it belongs to, and a checksum. It holds nothing secret and is not signed: a
-//! forged cursor could ask for nothing that a query could not.
+//! Opaque to clients: a version, a letter for the kind of place and one for the guard, then in hexadecimal
+//! the answer's frozen id, the flow it stands on, the table's guard, the digest of the question it belongs to,
+//! and a checksum. It holds nothing secret and is not signed: a forged cursor could ask for nothing that a
+//! query could not.
 
 use std::fmt::Write as _;
 
 use xxhash_rust::xxh64::xxh64;
 
-use crate::packed::Position;
+use crate::packed::RowKey;
+use crate::state::{Guard, State};
+use crate::statement::Place;
 
 /// The layout below; another layout takes another letter.
-const VERSION: &str = "a";
+const VERSION: &str = "b";
 
 /// Hexadecimal digits of a 64-bit word.
 const DIGITS: usize = 16;
@@ -23,22 +26,81 @@ const DIGEST_SEED: u64 = 2;
 /// A place in a frozen answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
+    /// Where to go on: at the start, or behind the last flow that was sent.
+    pub place: CursorPlace,
     /// The largest id that the answer may include.
     pub newest: i64,
-    /// The last flow that was sent.
-    pub position: Position,
+    /// The guard of the table that the answer is of; `None` where it had none.
+    pub guard: Option<Guard>,
+}
+
+/// Where a cursor stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CursorPlace {
+    /// Before the first flow.
+    Start,
+    /// Behind this flow.
+    Behind(RowKey),
+    /// Behind this flow of a second that was longer than the portion.
+    Inside(RowKey),
+}
+
+impl CursorPlace {
+    /// The flow that it stands on.
+    pub fn key(self) -> Option<RowKey> {
+        match self {
+            Self::Start => None,
+            Self::Behind(key) | Self::Inside(key) => Some(key),
+        }
+    }
+}
+
+impl From<CursorPlace> for Place {
+    fn from(place: CursorPlace) -> Self {
+        match place {
+            CursorPlace::Start => Self::Start,
+            CursorPlace::Behind(key) => Self::Behind(key),
+            CursorPlace::Inside(key) => Self::Inside(key),
+        }
+    }
+}
+
+impl From<Place> for CursorPlace {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Start => Self::Start,
+            Place::Behind(key) => Self::Behind(key),
+            Place::Inside(key) => Self::Inside(key),
+            Place::After(time) => Self::Behind(RowKey { time, id: i64::MAX }),
+        }
+    }
 }
 
 impl Cursor {
+    /// Whether it goes on in the state of the table that `state` is: what it was made of is there, and at most
+    /// flows have arrived since.
+    pub fn continues_in(self, state: State) -> bool {
+        self.guard == state.guard() && self.newest <= state.newest && state.stands
+    }
+
     /// The text of the cursor for a question with this [`digest`].
     pub fn encode(self, digest: u64) -> String {
-        let Position { time, id } = self.position;
-        let mut text = String::from(VERSION);
+        let place = match self.place {
+            CursorPlace::Start => 's',
+            CursorPlace::Behind(_) => 'k',
+            CursorPlace::Inside(_) => 'w',
+        };
+        let guarded = if self.guard.is_some() { 'g' } else { 'u' };
+        let RowKey { time, id } = self.place.key().unwrap_or(RowKey { time: 0, id: 0 });
+        let Guard { content, lineage } = self.guard.unwrap_or(Guard {
+            content: 0,
+            lineage: 0,
+        });
+        let mut text = format!("{VERSION}{place}{guarded}{:016x}", self.newest);
         // Writing to a String does not fail.
         _ = write!(
             text,
-            "{:016x}{time:016x}{id:016x}{digest:016x}",
-            self.newest
+            "{time:016x}{id:016x}{content:016x}{lineage:016x}{digest:016x}"
         );
         let checksum = xxh64(text.as_bytes(), CHECKSUM_SEED);
         _ = write!(text, "{checksum:016x}");
@@ -51,11 +113,12 @@ impl Cursor {
     /// What is wrong with it, in words that go behind "cursor".
     pub fn decode(text: &str, digest: u64) -> Result<Self, &'static str> {
         const DAMAGED: &str = "is damaged, expected one as it stands in a Link";
-        let words = text
+        let rest = text
             .strip_prefix(VERSION)
             .ok_or("is of another version, ask again without it")?;
-        let (words, rest) = words.as_bytes().as_chunks::<DIGITS>();
-        let ([newest, time, id, asked, checksum], []) = (words, rest) else {
+        let ([place, guarded], words) = rest.as_bytes().split_first_chunk().ok_or(DAMAGED)?;
+        let (words, rest) = words.as_chunks::<DIGITS>();
+        let ([newest, time, id, content, lineage, asked, checksum], []) = (words, rest) else {
             return Err(DAMAGED);
         };
         let word = |digits: &[u8; DIGITS]| {
@@ -67,6 +130,7 @@ impl Cursor {
                 .and_then(|text| u64::from_str_radix(text, 16).ok())
                 .ok_or(DAMAGED)
         };
+        let integer = |digits| word(digits).map(u64::cast_signed);
         let (checked, _) = text
             .as_bytes()
             .split_last_chunk::<DIGITS>()
@@ -77,14 +141,31 @@ impl Cursor {
         if word(asked)? != digest {
             return Err("belongs to another question, expected the parameters it came with");
         }
-        let position = Position {
-            time: word(time)?.cast_signed(),
-            id: word(id)?.cast_signed(),
+        let key = RowKey {
+            time: integer(time)?,
+            id: integer(id)?,
         };
-        Ok(Self {
-            newest: word(newest)?.cast_signed(),
-            position,
-        })
+        let guard = Guard {
+            content: integer(content)?,
+            lineage: integer(lineage)?,
+        };
+        let cursor = Self {
+            place: match place {
+                b's' => CursorPlace::Start,
+                b'k' => CursorPlace::Behind(key),
+                b'w' => CursorPlace::Inside(key),
+                _ => return Err(DAMAGED),
+            },
+            newest: integer(newest)?,
+            guard: match guarded {
+                b'g' => Some(guard),
+                b'u' => None,
+                _ => return Err(DAMAGED),
+            },
+        };
+        // Words that its letters have no use for are zeros.
+        let one_text = cursor.encode(digest) == text;
+        one_text.then_some(cursor).ok_or(DAMAGED)
     }
 }
 
@@ -97,17 +178,35 @@ pub fn digest(question: &str) -> u64 {
 mod tests {
     use super::*;
 
+    const KEY: RowKey = RowKey {
+        time: -1,
+        id: i64::MIN,
+    };
     const CURSOR: Cursor = Cursor {
         newest: i64::MAX,
-        position: Position {
-            time: -1,
-            id: i64::MIN,
-        },
+        place: CursorPlace::Behind(KEY),
+        guard: Some(Guard {
+            content: 5,
+            lineage: -6,
+        }),
     };
 
     #[test]
     fn a_cursor_comes_back_as_it_went() {
-        assert_eq!(Cursor::decode(&CURSOR.encode(7), 7), Ok(CURSOR));
+        for place in [
+            CursorPlace::Start,
+            CursorPlace::Behind(KEY),
+            CursorPlace::Inside(KEY),
+        ] {
+            for guard in [None, CURSOR.guard] {
+                let cursor = Cursor {
+                    place,
+                    guard,
+                    ..CURSOR
+                };
+                assert_eq!(Cursor::decode(&cursor.encode(7), 7), Ok(cursor));
+            }
+        }
     }
 
     #[test]
@@ -126,7 +225,7 @@ mod tests {
             assert!(Cursor::decode(&changed, 7).is_err(), "{changed}");
             assert!(Cursor::decode(&text[..i], 7).is_err(), "{}", &text[..i]);
         }
-        let capitals = text.to_uppercase().replacen('A', "a", 1);
+        let capitals = text.replace("fff", "FFF");
         for text in [
             "",
             &capitals,
@@ -140,7 +239,7 @@ mod tests {
         // The layout is a promise: cursors outlive a deployment.
         assert_eq!(
             text,
-            "a7fffffffffffffffffffffffffffffff8000000000000000000000000000000754d3aba1f2f436fa"
+            "bkg7fffffffffffffffffffffffffffffff80000000000000000000000000000005fffffffffffffffa00000000000000073432137955692c5f"
         );
     }
 }

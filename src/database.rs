@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 
-use serde::Serialize;
 use spin_sdk::sqlite::{Connection, Error, RowResult, Value};
 
 use crate::problem::Problem;
@@ -14,9 +13,9 @@ use crate::problem::Problem;
 /// Label of the database in `spin.toml`.
 const LABEL: &str = "default";
 
-/// Connections kept for the next statement. An instance is given 16 requests at a time until their heads
-/// are sent; bodies may go on beside them, up to 128 in all, each with one statement at a time at most. The
-/// host allows 256 connections an instance.
+/// Connections kept for the next answer. An instance is given 16 requests at a time until their heads
+/// are sent; bodies may go on beside them, up to 128 in all, each with a connection of its own. The host
+/// allows 256 connections an instance.
 const KEPT: usize = 16;
 
 /// What a connection that reads the later pages of answers may cache, for `PRAGMA cache_size`.
@@ -26,7 +25,7 @@ const KEPT: usize = 16;
 /// answer was faster, also out of a table whose rows lie in another order than their times.
 const SMALL_CACHE: &str = "PRAGMA cache_size = -128";
 
-/// A connection that no statement runs on.
+/// A connection, and what has been done on it.
 struct Kept {
     connection: Connection,
     /// Whether its cache is small already.
@@ -37,18 +36,94 @@ thread_local! {
     static POOL: Cell<Vec<Kept>> = const { Cell::new(Vec::new()) };
 }
 
-/// Takes a kept connection or opens one.
-async fn take() -> Result<Kept, Error> {
-    let mut pool = POOL.take();
-    let kept = pool.pop();
-    POOL.set(pool);
-    match kept {
-        Some(kept) => Ok(kept),
-        None => Ok(Kept {
-            connection: Connection::open(LABEL).await?,
-            small: false,
-        }),
+/// One connection for all statements of an answer, so that they read one file, wherever its path leads to
+/// meanwhile. It is closed when it is dropped, and kept for the next answer by [`Self::release`] alone.
+pub struct Session {
+    kept: Kept,
+    transaction: bool,
+    /// Whether a statement has failed: what the connection is good for is not known any more.
+    failed: bool,
+}
+
+impl Session {
+    /// Takes a kept connection or opens one.
+    ///
+    /// # Errors
+    /// A [`Problem`] made from what the host says.
+    pub async fn acquire() -> Result<Self, Problem> {
+        let mut pool = POOL.take();
+        let kept = pool.pop();
+        POOL.set(pool);
+        let kept = match kept {
+            Some(kept) => kept,
+            None => Kept {
+                connection: open().await?,
+                small: false,
+            },
+        };
+        Ok(Self {
+            kept,
+            transaction: false,
+            failed: false,
+        })
     }
+
+    /// Runs a statement that has one row at most, and returns it.
+    ///
+    /// # Errors
+    /// A [`Problem`] made from what the host says of the statement.
+    pub async fn row(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<Option<RowResult>, Problem> {
+        let row = one_row(&self.kept.connection, statement, parameters).await;
+        self.failed |= row.is_err();
+        row.map_err(|error| problem_from(&error))
+    }
+
+    /// Prepares for the statements behind an answer's first: a small cache and, with a write-ahead log, a
+    /// transaction, so that all of them see one state of the table. Without such a log it would lock writers
+    /// out.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub async fn read_on(&mut self, write_ahead_log: bool) -> Result<(), Problem> {
+        if !self.kept.small {
+            self.row(SMALL_CACHE, Vec::new()).await?;
+            self.kept.small = true;
+        }
+        if write_ahead_log {
+            self.row("BEGIN", Vec::new()).await?;
+            self.transaction = true;
+        }
+        Ok(())
+    }
+
+    /// Whether statements run inside a transaction.
+    pub fn in_transaction(&self) -> bool {
+        self.transaction
+    }
+
+    /// Ends the transaction, if one is open.
+    pub async fn commit(&mut self) {
+        if self.transaction {
+            // A failure closes the connection, and the transaction with it.
+            self.transaction = self.row("COMMIT", Vec::new()).await.is_err();
+        }
+    }
+
+    /// Keeps the connection for the next answer, unless a statement has failed on it.
+    pub fn release(self) {
+        if !self.failed && !self.transaction {
+            keep(self.kept);
+        }
+    }
+}
+
+async fn open() -> Result<Connection, Problem> {
+    let connection = Connection::open(LABEL).await;
+    connection.map_err(|error| problem_from(&error))
 }
 
 fn keep(kept: Kept) {
@@ -59,41 +134,14 @@ fn keep(kept: Kept) {
     POOL.set(pool);
 }
 
-/// Runs a statement that has one row at most, and returns it.
+/// Runs one statement that has one row at most, on a connection that is kept.
 ///
 /// # Errors
-/// A [`Problem`] made from what the host says of the statement.
+/// As [`Session::row`].
 pub async fn row(statement: &str, parameters: Vec<Value>) -> Result<Option<RowResult>, Problem> {
-    let kept = take().await.map_err(|error| problem_from(&error))?;
-    run(kept, statement, parameters).await
-}
-
-/// As [`row`], for a page behind an answer's first.
-///
-/// # Errors
-/// As [`row`].
-pub async fn later_row(
-    statement: &str,
-    parameters: Vec<Value>,
-) -> Result<Option<RowResult>, Problem> {
-    let mut kept = take().await.map_err(|error| problem_from(&error))?;
-    if !kept.small {
-        let set = one_row(&kept.connection, SMALL_CACHE, Vec::new()).await;
-        set.map_err(|error| problem_from(&error))?;
-        kept.small = true;
-    }
-    run(kept, statement, parameters).await
-}
-
-/// An error drops the connection: only one that is known to be idle is used again.
-async fn run(
-    kept: Kept,
-    statement: &str,
-    parameters: Vec<Value>,
-) -> Result<Option<RowResult>, Problem> {
-    let row = one_row(&kept.connection, statement, parameters).await;
-    let row = row.map_err(|error| problem_from(&error))?;
-    keep(kept);
+    let mut session = Session::acquire().await?;
+    let row = session.row(statement, parameters).await?;
+    session.release();
     Ok(row)
 }
 
@@ -112,37 +160,6 @@ async fn one_row(
     Ok(rows.next().await)
 }
 
-/// The ends of the table; `None` where it is empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Extent {
-    /// The least time, in seconds.
-    pub first_time: Option<i64>,
-    /// The largest time, in seconds.
-    pub last_time: Option<i64>,
-    /// The least id.
-    pub first_id: Option<i64>,
-    /// The largest id.
-    pub last_id: Option<i64>,
-}
-
-/// Looks the ends of the table up.
-///
-/// # Errors
-/// As [`row`].
-pub async fn extent() -> Result<Extent, Problem> {
-    // One look-up in an index each; min and max of one column in one SELECT would walk the table.
-    let statement = "SELECT (SELECT min(time) FROM flows), (SELECT max(time) FROM flows), \
-                     (SELECT min(id) FROM flows), (SELECT max(id) FROM flows)";
-    let row = row(statement, Vec::new()).await?;
-    let value = |index| row.as_ref().and_then(|row| row.get::<i64>(index));
-    Ok(Extent {
-        first_time: value(0),
-        last_time: value(1),
-        first_id: value(2),
-        last_id: value(3),
-    })
-}
-
 /// The steps of a statement's query plan.
 ///
 /// On a new connection: EXPLAIN runs no transaction, so a connection that was kept would plan with the
@@ -151,9 +168,7 @@ pub async fn extent() -> Result<Extent, Problem> {
 /// # Errors
 /// As [`row`].
 pub async fn plan(statement: &str, parameters: Vec<Value>) -> Result<Vec<String>, Problem> {
-    let connection = Connection::open(LABEL)
-        .await
-        .map_err(|error| problem_from(&error))?;
+    let connection = open().await?;
     let steps = explain(&connection, statement, parameters).await;
     let steps = steps.map_err(|error| problem_from(&error))?;
     keep(Kept {
@@ -195,6 +210,11 @@ fn problem_from(error: &Error) -> Problem {
         Problem::not_ready(format!(
             "the table flows has no column {column}; `flows load --db FILE` tells what it needs"
         ))
+    } else if says(&[
+        "no such table: flows_guard",
+        "no such table: main.flows_guard",
+    ]) {
+        Problem::unguarded()
     } else if says(&["no such table"]) {
         Problem::not_ready(
             "the database has no table flows; load flows with `make load FILES=…`, or create the \

@@ -8,6 +8,7 @@
 //! - [`negotiate`]: what `Accept` and `Accept-Encoding` ask for
 //! - [`access`]: the access token, and pages of other origins
 //! - [`flow`]: the record: its fields, their order and units
+//! - [`state`]: the state of the table: what tells edits from arrivals
 //! - [`page`]: the unit of work: pages, the answer's frozen end, where a limit cuts
 //! - [`statement`]: the SQL of a page
 //! - [`packed`]: the flows of a page, taken out of the text that SQLite packed them into
@@ -62,6 +63,7 @@ pub mod problem;
 pub mod query;
 pub mod scan;
 pub mod settings;
+pub mod state;
 pub mod statement;
 pub mod validator;
 

@@ -23,6 +23,17 @@ fn printable(c: char) -> char {
     if c.is_control() { ' ' } else { c }
 }
 
+/// How an answer has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The host has taken all of it.
+    Whole,
+    /// Its connection has been cut, since it could not be completed.
+    Cut,
+    /// Its client has gone away: logged as status 499, whatever the head said.
+    Left,
+}
+
 /// What the log says of one request.
 pub struct RequestLine {
     /// Method, path and query.
@@ -42,15 +53,18 @@ impl RequestLine {
         }
     }
 
-    /// Logs an answer that has been written, if requests are logged.
-    ///
-    /// `status` is 499 for a client that went away.
-    pub fn write(&self, status: u16, flows: u64, bytes: u64) {
+    /// Logs how far an answer has come, if requests are logged.
+    pub fn write(&self, status: u16, flows: u64, bytes: u64, end: Ended) {
         if let Some(since) = self.since {
             let request = &self.request;
             let milliseconds = since.elapsed().as_millis();
+            let (status, end) = match end {
+                Ended::Whole => (status, ""),
+                Ended::Cut => (status, ", cut off"),
+                Ended::Left => (499, ""),
+            };
             line(format_args!(
-                "{request} {status} {flows} flows {bytes} bytes {milliseconds} ms"
+                "{request} {status} {flows} flows {bytes} bytes {milliseconds} ms{end}"
             ));
         }
     }

@@ -346,7 +346,7 @@ fn is_integer(piece: &[u8]) -> bool {
 
 /// A place in the order of `(time, id)`: that of the last record already sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct RowKey {
     /// Seconds.
     pub time: i64,
     /// The flow's id.
@@ -357,17 +357,17 @@ pub struct Position {
 ///
 /// `None` when `packed` is empty or its last record has no integer `id` and `time`; walking the page then
 /// tells why.
-pub fn last_position(packed: &[u8]) -> Option<Position> {
-    position_of(packed.get(last_record(packed)?..)?)
+pub fn last_key(packed: &[u8]) -> Option<RowKey> {
+    key_of(packed.get(last_record(packed)?..)?)
 }
 
-/// The position of the first record of `packed`; `None` as for [`last_position`].
-pub fn first_position(packed: &[u8]) -> Option<Position> {
-    position_of(packed)
+/// The position of the first record of `packed`; `None` as for [`last_key`].
+pub fn first_key(packed: &[u8]) -> Option<RowKey> {
+    key_of(packed)
 }
 
 /// The position of the record that `text` starts with, its bracket included.
-pub fn position_of(text: &[u8]) -> Option<Position> {
+pub fn key_of(text: &[u8]) -> Option<RowKey> {
     position(text.strip_prefix(b"[")?)
 }
 
@@ -394,10 +394,10 @@ fn last_record(packed: &[u8]) -> Option<usize> {
 }
 
 /// The position of the record whose pieces `pieces` starts with.
-fn position(pieces: &[u8]) -> Option<Position> {
+fn position(pieces: &[u8]) -> Option<RowKey> {
     let (id, _, rest) = next_piece(pieces)?;
     let (time, ..) = next_piece(rest)?;
-    Some(Position {
+    Some(RowKey {
         time: integer(time)?,
         id: integer(id)?,
     })
@@ -545,18 +545,12 @@ mod tests {
             [r#""],[""#, r#""\"""#, r#""\\""#, r#""a\\\"]]""#]
         );
         assert_eq!(all[1][3..7], [r#""""#, r#""]]""#, r#""\\\\\"""#, r#""[[""#]);
-        assert_eq!(
-            last_position(packed.as_bytes()),
-            Some(Position { time: 9, id: 2 })
-        );
+        assert_eq!(last_key(packed.as_bytes()), Some(RowKey { time: 9, id: 2 }));
         let first = packed.split_once(",[2,9").unwrap().0.to_owned();
         assert_eq!(without_last(packed.as_bytes()).unwrap(), first.as_bytes());
         assert_eq!(without_last(first.as_bytes()).unwrap(), b"");
         assert_eq!(without_last(b""), None);
-        assert_eq!(
-            last_position(first.as_bytes()),
-            Some(Position { time: 1, id: 1 })
-        );
+        assert_eq!(last_key(first.as_bytes()), Some(RowKey { time: 1, id: 1 }));
     }
 
     #[test]
@@ -672,7 +666,7 @@ mod tests {
         for cut in 0..two.len() {
             let damaged = &two[..cut];
             assert!(counted_records(damaged, 2).is_err(), "{damaged}");
-            _ = last_position(damaged.as_bytes());
+            _ = last_key(damaged.as_bytes());
         }
         for count in [0, 1, 3] {
             assert!(counted_records(&two, count).is_err(), "{count}");

@@ -2,19 +2,22 @@
 //!
 //! A page is one statement that returns one row: up to so many flows, packed by SQLite itself. The place
 //! of its last flow is where the next page starts, so no flow is passed over or sent twice, however many
-//! share a second. The first page fixes the largest id then present, and no later page goes beyond it: an
-//! answer is frozen when it starts, although no transaction spans its pages. The SQL is
-//! [`crate::statement`]'s business, and what flows look like [`crate::packed`]'s.
+//! share a second. The first page fixes the largest id then present, and no later page goes beyond it. Every
+//! page brings the state of the table along that it has seen, and one of another state ends the answer. The
+//! SQL is [`crate::statement`]'s business, and what flows look like [`crate::packed`]'s.
 
+use serde::Serialize;
 use spin_sdk::sqlite::Value;
 
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, CursorPlace};
+use crate::database::Session;
+use crate::fitness::{self, Table};
 use crate::flow::COLUMNS;
-use crate::packed::{self, Position, Records};
+use crate::packed::{self, Records, RowKey};
 use crate::problem::Problem;
 use crate::query::{Query, Question};
-use crate::statement::{KEYS, Place, STATE, Statement, Walk};
-use crate::{database, fitness};
+use crate::state::State;
+use crate::statement::{KEYS, Place, Statement, Walk};
 
 /// Flows in a page. `make bench` gave 0.73 to 0.88 of the native server's flows a second in JSON, ndjson and
 /// CSV with pages of 2,000, and 1.00 to 1.22 with these in the run behind it, which also looked at integers
@@ -30,6 +33,10 @@ const LOOKED: i64 = 10_000;
 /// Keys in a page of keys, which is read to find where a limit cuts a filtered answer.
 const KEY_ROWS: i64 = 20_000;
 
+/// Pages of keys that are read before the head is sent, a million rows: a client that has left meanwhile is
+/// not noticed. What a limit asks for beyond them is left to the next portion.
+const KEY_PAGES: u32 = 100;
+
 /// Rows that one statement counts off to find where a limit cuts any other: about 40 ms of SQLite's time.
 const COUNTED: i64 = 1_000_000;
 
@@ -39,6 +46,9 @@ const BYTES: i64 = 512 << 10;
 
 /// Packed bytes at which a page is thrown away and read again with fewer flows.
 const MAX_BYTES: i64 = 16 * BYTES;
+
+/// How often an answer is begun anew when the table is edited between two statements before its head.
+const STARTS: u32 = 4;
 
 /// A page as it came from the database.
 #[derive(Debug)]
@@ -52,7 +62,6 @@ pub struct Page {
 }
 
 /// What is known of an answer when its first page has been read.
-#[derive(Debug)]
 pub struct Start {
     /// The first page.
     pub first: Page,
@@ -60,209 +69,476 @@ pub struct Start {
     pub rest: Pages,
     /// The state of the table.
     pub state: State,
-    /// The largest id that the answer could include: see [`watermark`].
-    pub watermark: i64,
+    /// The id that a client which has stored the whole answer goes on behind; `None` where a limit cuts an
+    /// answer in the order of time, which holds no flow up to any id for sure.
+    pub watermark: Option<i64>,
     /// The cursor that goes on where a limit cuts the answer short, if one does.
     pub cut: Option<String>,
 }
 
-/// What changes in the table when flows arrive or are edited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct State {
-    /// The largest id; `None` in an empty table.
-    pub newest: Option<i64>,
-    /// `PRAGMA user_version`.
-    pub version: i64,
+/// Reads the state of the table alone.
+///
+/// # Errors
+/// A 503 or 500 when the database cannot be read.
+pub async fn read_state() -> Result<State, Problem> {
+    fitness::over_table(async |table| {
+        let mut reader = Reader::open(table).await?;
+        let statement = Statement::of_state(table.guarded);
+        let (state, _) = reader.row(statement).await?;
+        reader.finish().await;
+        Ok(state)
+    })
+    .await
 }
 
-impl State {
-    /// Asks for the state alone.
-    ///
-    /// # Errors
-    /// A 503 or 500 when the database cannot be read.
-    pub async fn read() -> Result<Self, Problem> {
-        let row = database::row(&format!("SELECT {STATE}"), Vec::new()).await?;
-        let mut values = row.map(|row| row.values).unwrap_or_default().into_iter();
-        Self::from_values(&mut values)
-    }
+/// The ends of the table; `None` where it is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Extent {
+    /// The least time, in seconds.
+    pub first_time: Option<i64>,
+    /// The largest time, in seconds.
+    pub last_time: Option<i64>,
+    /// The least id.
+    pub first_id: Option<i64>,
+    /// The largest id.
+    pub last_id: Option<i64>,
+    /// What `Flow-Lineage` says; `None` for a table without a guard.
+    pub lineage: Option<String>,
+}
 
-    fn from_values(values: &mut impl Iterator<Item = Value>) -> Result<Self, Problem> {
-        let newest = match values.next() {
-            Some(Value::Integer(id)) => Some(id),
-            Some(Value::Null) | None => None,
-            Some(_) => return Err(Problem::not_ready("the largest id of flows is no integer")),
+/// Looks the ends of the table up.
+///
+/// # Errors
+/// A 503 or 500 when the database cannot be read.
+pub async fn read_extent() -> Result<Extent, Problem> {
+    fitness::over_table(async |table| {
+        let mut reader = Reader::open(table).await?;
+        let (state, values) = reader.row(Statement::of_extent(table.guarded)).await?;
+        reader.finish().await;
+        let ends: Vec<_> = values.collect();
+        let [first_time, last_time, first_id, last_id] = ends.as_slice() else {
+            return Err(unknown_form());
         };
-        let version = match values.next() {
-            Some(Value::Integer(version)) => version,
-            _ => 0,
+        let integer = |value: &Value| match value {
+            Value::Integer(end) => Some(*end),
+            _ => None,
         };
-        Ok(Self { newest, version })
-    }
+        Ok(Extent {
+            first_time: integer(first_time),
+            last_time: integer(last_time),
+            first_id: integer(first_id),
+            last_id: integer(last_id),
+            lineage: state.lineage(),
+        })
+    })
+    .await
 }
 
 /// The pages of one answer that are still to be read.
-#[derive(Debug, Clone)]
 pub struct Pages {
-    question: Question,
-    /// Flows still wanted, if there is a limit.
-    wanted: Option<i64>,
-    place: Place,
-    /// The largest id that the answer may include; `None` before the first page and in an empty table.
-    newest: Option<i64>,
-    columns: &'static str,
-    /// Flows to ask for next, and the most that may be asked for.
-    rows: i64,
-    most_rows: i64,
-    done: bool,
+    walk: PageWalk,
+    /// `None` behind the last page.
+    reader: Option<Reader>,
 }
 
 impl Pages {
     /// Reads the first page of an answer and finds where it ends.
     ///
     /// # Errors
-    /// A 503 when the database is not fit to be served from, a 500 when a flow cannot be read.
-    pub async fn start(query: Query) -> Result<Start, Problem> {
-        fitness::check().await?;
-        let Query {
-            question,
-            limit,
-            cursor,
-            ..
-        } = query;
-        let mut pages = Self {
-            place: cursor.map_or(Place::Start, |cursor| Place::Behind(cursor.position)),
-            newest: cursor.map(|cursor| cursor.newest),
-            wanted: limit,
-            question,
-            columns: COLUMNS,
-            rows: FIRST_ROWS,
-            most_rows: ROWS,
-            done: false,
+    /// A 503 when the database is not fit to be served from or is edited again and again, a 410 when the answer
+    /// that `query` goes on in is no more, a 500 when a flow cannot be read.
+    pub async fn start(query: &Query) -> Result<Start, Problem> {
+        let mut starts = 1;
+        loop {
+            let started = fitness::over_table(async |table| Self::start_over(query, table).await);
+            match started.await {
+                Err(problem) if problem.is_edited() && starts < STARTS => {}
+                result => return result,
+            }
+            starts = starts.saturating_add(1);
+        }
+    }
+
+    async fn start_over(query: &Query, table: Table) -> Result<Start, Problem> {
+        let mut reader = Reader::open(table).await?;
+        let mut walk = PageWalk::new(query);
+        let (first, state) = walk.read_first(&mut reader).await?;
+        if let Err(gone) = check_goes_on(query, state) {
+            reader.finish().await;
+            return Err(gone);
+        }
+        let newest = *walk.newest.get_or_insert(state.newest);
+        let (first, cut) = walk.accept_first(first, &mut reader).await?;
+        let watermark = match (cut, query.question.after_id) {
+            (None, _) => Some(watermark(&query.question, newest)),
+            (Some(place), Some(after_id)) => Some(place.key().map_or(after_id, |key| key.id)),
+            (Some(_), None) => None,
         };
-        let (first, state) = pages.read_first().await?;
-        pages.newest = pages.newest.or(state.newest);
-        let watermark = watermark(&pages.question, pages.newest);
-        let (first, cut) = pages.accept_first(first, limit).await?;
+        let cut = cut.map(|place| {
+            let cursor = Cursor {
+                place,
+                newest,
+                guard: state.guard(),
+            };
+            cursor.encode(query.question.digest())
+        });
+        let mut rest = Self {
+            walk,
+            reader: Some(reader),
+        };
+        rest.finish_behind_last().await;
         Ok(Start {
             first,
-            cut: cut.map(|cursor| cursor.encode(pages.question.digest())),
-            rest: pages,
+            rest,
             state,
             watermark,
+            cut,
         })
     }
 
     /// Reads the next page; `None` behind the last one.
     ///
     /// # Errors
-    /// A 503 when the database cannot be read, a 500 when a flow cannot.
+    /// A 503 when the database cannot be read or has been edited, a 500 when a flow cannot be read.
     pub async fn next(&mut self) -> Result<Option<Page>, Problem> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
+        let page = self.walk.next(reader).await?;
+        self.finish_behind_last().await;
+        Ok(page)
+    }
+
+    /// Whether pages are read inside a transaction.
+    pub fn holds_snapshot(&self) -> bool {
+        self.reader
+            .as_ref()
+            .is_some_and(|reader| reader.session.in_transaction())
+    }
+
+    /// Ends the transaction, for a client that does not take its answer: it would keep the write-ahead log from
+    /// being copied back. From here on, a page of another state ends the answer.
+    pub async fn let_go_of_snapshot(&mut self) {
+        if let Some(reader) = &mut self.reader {
+            reader.session.commit().await;
+        }
+    }
+
+    async fn finish_behind_last(&mut self) {
+        if self.walk.done
+            && let Some(reader) = self.reader.take()
+        {
+            reader.finish().await;
+        }
+    }
+}
+
+/// The id that a client which has stored the whole answer goes on behind, with `after_id`.
+///
+/// In a table that never had a flow it is the least integer there is, or the client's own: whatever arrives
+/// comes behind it.
+pub fn watermark(question: &Question, newest: i64) -> i64 {
+    question
+        .after_id
+        .map_or(newest, |after_id| newest.max(after_id))
+}
+
+/// Whether the answer that `query` goes on in is still there.
+///
+/// # Errors
+/// A 410 that names the parameter which asks for another state of the table.
+pub fn check_goes_on(query: &Query, state: State) -> Result<(), Problem> {
+    let known = state.lineage();
+    if let Some(lineage) = &query.lineage
+        && known.as_ref() != Some(lineage)
+    {
+        let now = known.unwrap_or("unknown, since edits of the table are not guarded".to_owned());
+        let detail =
+            format!("the lineage {lineage} has ended, it is {now}; ask for everything again");
+        return Err(Problem::gone("lineage", detail));
+    }
+    // A client may start at 0 without having seen anything.
+    if let Some(after_id) = query.question.after_id
+        && after_id > state.newest.max(0)
+    {
+        let detail =
+            format!("after_id is {after_id}, beyond any id of the table; ask for everything again");
+        return Err(Problem::gone("after_id", detail));
+    }
+    match query.cursor {
+        Some(cursor) if !cursor.continues_in(state) => Err(Problem::gone(
+            "cursor",
+            "the flows have been edited since this cursor was given; ask again without it",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The statements of one answer, all on one connection, and the state that they have to agree on.
+struct Reader {
+    session: Session,
+    table: Table,
+    /// What the first statement has seen.
+    state: Option<State>,
+    /// Whether the second statement has been reached.
+    later: bool,
+}
+
+impl Reader {
+    async fn open(table: Table) -> Result<Self, Problem> {
+        Ok(Self {
+            session: Session::acquire().await?,
+            table,
+            state: None,
+            later: false,
+        })
+    }
+
+    /// Runs a statement whose first column is the state; gives the state and the other columns.
+    async fn row(
+        &mut self,
+        statement: Statement,
+    ) -> Result<(State, impl Iterator<Item = Value> + use<>), Problem> {
+        if self.state.is_some() && !self.later {
+            self.later = true;
+            self.session.read_on(self.table.write_ahead_log).await?;
+        }
+        let Statement { text, parameters } = statement;
+        let row = self.session.row(&text, parameters).await?;
+        let mut values = row.map(|row| row.values).unwrap_or_default().into_iter();
+        let state = match values.next() {
+            Some(Value::Blob(column)) => State::from_column(&column, self.table.guarded),
+            _ => None,
+        };
+        let state = state.ok_or_else(Problem::unguarded)?;
+        let first = *self.state.get_or_insert(state);
+        if !state.continues(first) {
+            return Err(Problem::edited());
+        }
+        Ok((state, values))
+    }
+
+    /// Gives the connection to the next answer.
+    async fn finish(mut self) {
+        self.session.commit().await;
+        self.session.release();
+    }
+}
+
+/// How far an answer has been walked.
+#[derive(Debug, Clone)]
+struct PageWalk {
+    question: Question,
+    /// Flows still wanted, if there is a limit.
+    wanted: Option<i64>,
+    place: Place,
+    /// The flow that the answer's cursor stands on, until the first page has been read.
+    stands_on: Option<RowKey>,
+    /// The largest id that the answer may include; `None` before the first page.
+    newest: Option<i64>,
+    columns: &'static str,
+    /// Flows to ask for next, and the most that may be asked for.
+    rows: i64,
+    most_rows: i64,
+    /// Whether there are no more flows.
+    exhausted: bool,
+    /// Whether no page follows: no flow is left, or none is wanted.
+    done: bool,
+}
+
+/// Where a limit cuts an answer.
+struct Cut {
+    place: CursorPlace,
+    /// Flows behind the first page and before the cut.
+    flows: i64,
+}
+
+/// Why a walk of keys has ended.
+enum Walked {
+    /// As many flows as were wanted have been passed.
+    Wanted,
+    /// There are no more flows.
+    All,
+    /// It has taken as many pages as it may.
+    Enough,
+}
+
+impl PageWalk {
+    fn new(query: &Query) -> Self {
+        let place = query.cursor.map(|cursor| cursor.place);
+        Self {
+            question: query.question.clone(),
+            wanted: query.limit,
+            place: place.map_or(Place::Start, Place::from),
+            stands_on: place.and_then(CursorPlace::key),
+            newest: query.cursor.map(|cursor| cursor.newest),
+            columns: COLUMNS,
+            rows: FIRST_ROWS,
+            most_rows: ROWS,
+            exhausted: false,
+            done: false,
+        }
+    }
+
+    async fn next(&mut self, reader: &mut Reader) -> Result<Option<Page>, Problem> {
         if self.done {
             return Ok(None);
         }
-        let (page, _) = self.read(self.wanted.unwrap_or(i64::MAX), false).await?;
+        let (page, _) = self.read(self.wanted.unwrap_or(i64::MAX), reader).await?;
         self.accept(page).map(Some)
     }
 
     /// The first page asks for a flow more than is wanted, to see whether one is left.
-    async fn read_first(&mut self) -> Result<(Packed, State), Problem> {
-        let wanted = match self.wanted {
-            Some(wanted @ 1..=FIRST_ROWS) => {
-                self.rows = wanted.saturating_add(1);
-                self.rows
-            }
-            wanted => wanted.unwrap_or(i64::MAX),
-        };
-        self.read(wanted, true).await
+    async fn read_first(&mut self, reader: &mut Reader) -> Result<(Packed, State), Problem> {
+        if let Some(wanted @ 0..=FIRST_ROWS) = self.wanted {
+            self.rows = wanted.saturating_add(1);
+        }
+        let (mut first, state) = self.read(i64::MAX, reader).await?;
+        self.stands_on = None;
+        // The rest of a second is no page: what follows it comes along.
+        if let (End::Nothing, Place::Inside(RowKey { time, .. })) = (first.end, self.place)
+            && !self.is_feed()
+        {
+            self.newest = self.newest.or(Some(state.newest));
+            self.place = Place::After(time);
+            self.rows = self.rows.saturating_sub(first.count).max(1);
+            let (more, _) = self.read(i64::MAX, reader).await?;
+            first.append(more);
+        }
+        Ok((first, state))
     }
 
-    /// Takes the first page in, and finds where `limit` cuts the answer.
+    /// Takes the first page in, and finds where the limit cuts the answer.
     async fn accept_first(
         &mut self,
         first: Packed,
-        limit: Option<i64>,
-    ) -> Result<(Page, Option<Cursor>), Problem> {
-        if limit.is_some_and(|limit| first.count > limit) {
+        reader: &mut Reader,
+    ) -> Result<(Page, Option<CursorPlace>), Problem> {
+        if let Some(wanted) = self.wanted
+            && first.count > wanted
+        {
             self.done = true;
             let packed = packed::without_last(&first.bytes);
             let packed = packed.ok_or_else(|| unreadable(&first))?;
-            let position = packed::last_position(&packed).ok_or_else(|| unreadable(&first))?;
-            let cut = self.newest.map(|newest| Cursor { newest, position });
-            let page = Page {
-                packed,
+            let taken = Packed {
                 count: first.count.saturating_sub(1),
+                bytes: packed,
+                end: End::Full,
+            };
+            if taken.count > 0 {
+                self.place = self.place_behind(&taken)?;
+            }
+            let page = Page {
+                packed: taken.bytes,
+                count: taken.count,
                 last: true,
             };
-            return Ok((page, cut));
+            return Ok((page, Some(CursorPlace::from(self.place))));
         }
-        let ended = matches!(first.end, End::Nothing);
-        let page = self.accept(first)?;
-        if ended || self.wanted.is_none() {
+        let mut page = self.accept(first)?;
+        if self.exhausted || self.wanted.is_none() {
             return Ok((page, None));
         }
-        let last = packed::last_position(&page.packed);
-        let cut = self.clone().find_cut(last).await?;
-        Ok((page, cut))
+        let cut = self.clone().find_cut(reader).await?;
+        if let Some(cut) = &cut {
+            self.wanted = Some(cut.flows);
+            self.done = cut.flows == 0;
+            page.last = self.done;
+        }
+        Ok((page, cut.map(|cut| cut.place)))
     }
 
-    /// Walks from the flow `last` on to the last one that is wanted, and looks whether another comes behind
-    /// it.
-    async fn find_cut(mut self, mut last: Option<Position>) -> Result<Option<Cursor>, Problem> {
-        if let (Some(wanted), Some(from)) = (self.wanted, last)
-            && self.walk(0, 0).takes_every_row()
-        {
-            return self.count_to_cut(wanted, from).await;
+    /// Walks on to the last flow that is wanted, and looks whether another comes behind it.
+    async fn find_cut(mut self, reader: &mut Reader) -> Result<Option<Cut>, Problem> {
+        let wanted = self.wanted.unwrap_or(i64::MAX);
+        if self.walk(0, 0).takes_every_row() {
+            let place = self.count_to_cut(wanted, reader).await?;
+            return Ok(place.map(|place| Cut {
+                place,
+                flows: wanted,
+            }));
         }
         self.columns = KEYS;
         self.rows = KEY_ROWS;
         self.most_rows = KEY_ROWS;
-        while let Some(page) = self.next().await? {
-            last = packed::last_position(&page.packed).or(last);
+        let mut pages = KEY_PAGES;
+        match self.walk_keys(&mut pages, reader).await? {
+            Walked::All => return Ok(None),
+            Walked::Wanted | Walked::Enough => {}
         }
-        if self.wanted != Some(0) {
-            return Ok(None);
-        }
-        let Some((position, newest)) = last.zip(self.newest) else {
-            return Ok(None);
+        let cut = Cut {
+            place: CursorPlace::from(self.place),
+            flows: wanted.saturating_sub(self.wanted.unwrap_or(0)),
         };
-        self.place = Place::Behind(position);
-        self.wanted = Some(1);
-        self.done = false;
-        while self.next().await?.is_some() {}
-        Ok((self.wanted == Some(0)).then_some(Cursor { newest, position }))
+        if self.wanted == Some(0) {
+            self.wanted = Some(1);
+            self.done = false;
+            if let Walked::All = self.walk_keys(&mut pages, reader).await? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(cut))
     }
 
-    /// Counts `wanted` rows off behind the flow `last`, where every row is taken.
+    async fn walk_keys(&mut self, pages: &mut u32, reader: &mut Reader) -> Result<Walked, Problem> {
+        loop {
+            if self.wanted == Some(0) {
+                return Ok(Walked::Wanted);
+            }
+            if self.exhausted {
+                return Ok(Walked::All);
+            }
+            let Some(left) = pages.checked_sub(1) else {
+                return Ok(Walked::Enough);
+            };
+            *pages = left;
+            self.next(reader).await?;
+        }
+    }
+
+    /// Counts `wanted` rows off, where every row is taken.
     async fn count_to_cut(
         mut self,
         mut wanted: i64,
-        mut last: Position,
-    ) -> Result<Option<Cursor>, Problem> {
+        reader: &mut Reader,
+    ) -> Result<Option<CursorPlace>, Problem> {
+        let mut cut = None;
         loop {
-            self.place = Place::Behind(last);
+            if wanted == 0 {
+                cut = cut.or(Some(CursorPlace::from(self.place)));
+            }
             // With nothing wanted any more, whether one is left.
             let rows = wanted.clamp(1, COUNTED);
-            let Statement { text, parameters } = self.walk(0, rows).place_statement();
-            let Some(row) = database::later_row(&text, parameters).await? else {
-                return Ok(None);
-            };
-            if wanted == 0 {
-                let position = last;
-                return Ok(self.newest.map(|newest| Cursor { newest, position }));
-            }
-            last = match row.values.first() {
-                Some(Value::Blob(keys)) => position(keys)?,
+            let (_, mut values) = reader
+                .row(self.walk(0, rows).place_statement(reader.table.guarded))
+                .await?;
+            match (values.next(), self.place) {
+                (Some(Value::Blob(_)), _) if wanted == 0 => return Ok(cut),
+                (Some(Value::Blob(keys)), _) => {
+                    self.place = self.place_at(row_key(&keys)?);
+                    wanted = wanted.saturating_sub(rows);
+                }
+                (Some(Value::Null), Place::Inside(RowKey { time, .. })) if !self.is_feed() => {
+                    let (_, mut values) = reader
+                        .row(self.walk(0, rows).count_statement(reader.table.guarded))
+                        .await?;
+                    let Some(Value::Integer(counted)) = values.next() else {
+                        return Err(unknown_form());
+                    };
+                    self.place = Place::After(time);
+                    wanted = wanted.saturating_sub(counted);
+                }
+                (Some(Value::Null), _) => return Ok(None),
                 _ => return Err(unknown_form()),
-            };
-            wanted = wanted.saturating_sub(rows);
+            }
         }
     }
 
     /// Reads a page of `wanted` flows at the most, or of fewer when so many are too large for a page.
-    async fn read(&mut self, wanted: i64, with_state: bool) -> Result<(Packed, State), Problem> {
+    async fn read(&mut self, wanted: i64, reader: &mut Reader) -> Result<(Packed, State), Problem> {
         loop {
             let asked = self.rows.min(wanted);
-            match self.read_once(asked, with_state).await {
+            match self.read_once(asked, reader).await {
                 Ok((page, _)) if page.is_too_large() && asked > 1 => {
                     self.rows = self.rows_for(asked, page.bytes.len());
                 }
@@ -282,23 +558,13 @@ impl Pages {
             taken,
             looked,
             columns: self.columns,
-            with_state: false,
+            stands_on: self.stands_on,
         }
     }
 
-    async fn read_once(&self, asked: i64, with_state: bool) -> Result<(Packed, State), Problem> {
-        let walk = Walk {
-            with_state,
-            ..self.walk(asked, LOOKED)
-        };
-        let Statement { text, parameters } = walk.statement();
-        // The first page is all there is of most answers.
-        let row = if with_state {
-            database::row(&text, parameters).await?
-        } else {
-            database::later_row(&text, parameters).await?
-        };
-        let mut values = row.map(|row| row.values).unwrap_or_default().into_iter();
+    async fn read_once(&self, asked: i64, reader: &mut Reader) -> Result<(Packed, State), Problem> {
+        let statement = self.walk(asked, LOOKED).statement(reader.table.guarded);
+        let (state, mut values) = reader.row(statement).await?;
         let (count, bytes) = match (values.next(), values.next()) {
             (Some(Value::Integer(count)), Some(Value::Blob(bytes))) => (count, bytes),
             (Some(Value::Integer(0)), Some(Value::Null)) => (0, Vec::new()),
@@ -306,37 +572,27 @@ impl Pages {
         };
         let end = match values.next() {
             _ if count >= asked => End::Full,
-            Some(Value::Blob(keys)) => End::Looked(position(&keys)?),
+            Some(Value::Blob(keys)) => End::Looked(row_key(&keys)?),
             _ => End::Nothing,
         };
-        Ok((
-            Packed { count, bytes, end },
-            State::from_values(&mut values)?,
-        ))
+        Ok((Packed { count, bytes, end }, state))
     }
 
     /// Takes a page in: where the next one starts, and whether there is one.
     fn accept(&mut self, page: Packed) -> Result<Page, Problem> {
         self.wanted = self.wanted.map(|wanted| wanted.saturating_sub(page.count));
-        self.done = self.wanted == Some(0);
-        if !self.done {
-            match (page.end, self.place) {
-                (End::Full, _) => {
-                    self.place = self.place_behind(&page)?;
-                    self.rows = self.rows_for(page.count, page.bytes.len());
-                }
-                (End::Looked(last), Place::Behind(before) | Place::Inside(before))
-                    if before.time == last.time =>
-                {
-                    self.place = Place::Inside(last);
-                }
-                (End::Looked(last), _) => self.place = Place::Behind(last),
-                (End::Nothing, Place::Inside(Position { time, .. })) if !self.is_feed() => {
-                    self.place = Place::After(time);
-                }
-                (End::Nothing, _) => self.done = true,
+        match (page.end, self.place) {
+            (End::Full, _) => {
+                self.place = self.place_behind(&page)?;
+                self.rows = self.rows_for(page.count, page.bytes.len());
             }
+            (End::Looked(last), _) => self.place = self.place_at(last),
+            (End::Nothing, Place::Inside(RowKey { time, .. })) if !self.is_feed() => {
+                self.place = Place::After(time);
+            }
+            (End::Nothing, _) => self.exhausted = true,
         }
+        self.done = self.exhausted || self.wanted == Some(0);
         Ok(Page {
             packed: page.bytes,
             count: page.count,
@@ -348,10 +604,20 @@ impl Pages {
         self.question.after_id.is_some()
     }
 
+    /// The place behind a flow that the walk has come to from its place.
+    fn place_at(&self, last: RowKey) -> Place {
+        match self.place {
+            Place::Behind(before) | Place::Inside(before) if before.time == last.time => {
+                Place::Inside(last)
+            }
+            _ => Place::Behind(last),
+        }
+    }
+
     /// The place behind the last flow of a page.
     fn place_behind(&self, page: &Packed) -> Result<Place, Problem> {
         let packed = &page.bytes;
-        let ends = packed::first_position(packed).zip(packed::last_position(packed));
+        let ends = packed::first_key(packed).zip(packed::last_key(packed));
         let (first, last) = ends.ok_or_else(|| unreadable(page))?;
         let inside = first.time == last.time && !self.is_feed();
         Ok(if inside {
@@ -369,14 +635,6 @@ impl Pages {
     }
 }
 
-/// The id that a client which has stored the whole answer continues behind, with `after_id`.
-///
-/// In an empty table it is the least integer there is: whatever arrives comes behind it.
-pub fn watermark(question: &Question, newest: Option<i64>) -> i64 {
-    // Ids below the client's own watermark are known to it, also when the newest flows have been deleted.
-    newest.max(question.after_id).unwrap_or(i64::MIN)
-}
-
 /// What a page's statement returns.
 struct Packed {
     count: i64,
@@ -390,7 +648,7 @@ enum End {
     /// It has as many as were asked for.
     Full,
     /// It has looked at as many rows as it may, up to this one.
-    Looked(Position),
+    Looked(RowKey),
     /// There are no more rows.
     Nothing,
 }
@@ -399,11 +657,21 @@ impl Packed {
     fn is_too_large(&self) -> bool {
         i64::try_from(self.bytes.len()).is_ok_and(|bytes| bytes > MAX_BYTES)
     }
+
+    /// Takes in the page that follows it.
+    fn append(&mut self, next: Self) {
+        if !self.bytes.is_empty() && !next.bytes.is_empty() {
+            self.bytes.push(b',');
+        }
+        self.bytes.extend_from_slice(&next.bytes);
+        self.count = self.count.saturating_add(next.count);
+        self.end = next.end;
+    }
 }
 
-/// The place that a statement returns beside flows, or instead of them.
-fn position(keys: &[u8]) -> Result<Position, Problem> {
-    packed::position_of(keys)
+/// The key that a statement returns beside flows, or instead of them.
+fn row_key(keys: &[u8]) -> Result<RowKey, Problem> {
+    packed::key_of(keys)
         .ok_or_else(|| Problem::internal("a flow has no place in the answer's order"))
 }
 
@@ -428,34 +696,15 @@ fn fault(page: &Packed) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::Fallback;
 
     #[test]
     fn long_flows_make_short_pages() {
-        let pages = Pages {
-            question: Question::default(),
-            wanted: None,
-            place: Place::Start,
-            newest: None,
-            columns: COLUMNS,
-            rows: ROWS,
-            most_rows: ROWS,
-            done: false,
-        };
-        assert_eq!(pages.rows_for(500, 500 * 60), ROWS);
-        assert_eq!(pages.rows_for(500, 500 << 20), 1);
-        assert_eq!(pages.rows_for(10, 10 << 16), 8);
-        assert_eq!(pages.rows_for(0, 2), 1);
-    }
-
-    #[test]
-    fn a_watermark_never_falls_behind_the_clients_own() {
-        let feed = |after_id| Question {
-            after_id,
-            ..Question::default()
-        };
-        assert_eq!(watermark(&feed(None), Some(7)), 7);
-        assert_eq!(watermark(&feed(Some(9)), Some(7)), 9);
-        assert_eq!(watermark(&feed(Some(9)), None), 9);
-        assert_eq!(watermark(&feed(None), None), i64::MIN);
+        let query = Query::parse("", Fallback::default()).unwrap();
+        let walk = PageWalk::new(&query);
+        assert_eq!(walk.rows_for(500, 500 * 60), ROWS);
+        assert_eq!(walk.rows_for(500, 500 << 20), 1);
+        assert_eq!(walk.rows_for(10, 10 << 16), 8);
+        assert_eq!(walk.rows_for(0, 2), 1);
     }
 }

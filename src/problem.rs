@@ -4,6 +4,7 @@
 //! host's words) travels along as its cause and never reaches a response.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use quick_xml::escape::escape;
 use serde::Serialize;
@@ -111,8 +112,18 @@ pub struct Problem {
     detail: String,
     parameter: Option<String>,
     cause: Option<String>,
-    /// Whether a page of fewer records might get past it.
-    too_large: bool,
+    remedy: Option<Remedy>,
+}
+
+/// What may get past a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remedy {
+    /// A page of fewer records.
+    SmallerPage,
+    /// Another start, as long as nothing has been sent.
+    NewStart,
+    /// Another look at what the table has.
+    NewCheck,
 }
 
 /// A flow that no format can write: the error names it and says why.
@@ -141,7 +152,7 @@ impl Problem {
             detail,
             parameter: None,
             cause: None,
-            too_large: false,
+            remedy: None,
         }
     }
 
@@ -239,8 +250,35 @@ impl Problem {
     pub fn too_large() -> Self {
         let detail = "a flow is larger than the host passes on in one row (128 MiB)";
         Self {
-            too_large: true,
+            remedy: Some(Remedy::SmallerPage),
             ..Self::new(Kind::Internal, detail)
+        }
+    }
+
+    /// For the log: a client that has taken nothing of its answer for so long.
+    pub fn reader_stalled(timeout: Duration) -> Self {
+        let detail = format!(
+            "the client has taken nothing for {} s; its connection is cut",
+            timeout.as_secs()
+        );
+        Self::new(Kind::Internal, detail)
+    }
+
+    /// 503: the table has been edited between two pages.
+    pub fn edited() -> Self {
+        let detail = "the flows were edited while they were read; try again";
+        Self {
+            remedy: Some(Remedy::NewStart),
+            ..Self::new(Kind::Busy, detail)
+        }
+    }
+
+    /// 503: the guard that was there is not whole any more.
+    pub fn unguarded() -> Self {
+        let detail = "the guard of the table flows is damaged; run `flows load --db FILE` with no file of flows";
+        Self {
+            remedy: Some(Remedy::NewCheck),
+            ..Self::new(Kind::NotReady, detail)
         }
     }
 
@@ -252,7 +290,17 @@ impl Problem {
 
     /// Whether the page was too large for one row, so that one of fewer records may do.
     pub fn is_too_large(&self) -> bool {
-        self.too_large
+        self.remedy == Some(Remedy::SmallerPage)
+    }
+
+    /// Whether the table has been edited between two pages, so that another start may do.
+    pub fn is_edited(&self) -> bool {
+        self.remedy == Some(Remedy::NewStart)
+    }
+
+    /// Whether the guard has gone, so that the table has to be checked anew.
+    pub fn is_unguarded(&self) -> bool {
+        self.remedy == Some(Remedy::NewCheck)
     }
 
     /// The HTTP status.

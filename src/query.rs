@@ -35,6 +35,8 @@ pub enum ParameterKind {
     Cursor,
     /// A switch that is on when it is given, as 1.
     Switch,
+    /// A lineage, 16 hexadecimal digits in small letters.
+    Lineage,
     /// Any of the given integers; may be repeated.
     AnyInteger,
     /// Any of the given texts; may be repeated.
@@ -63,7 +65,7 @@ const fn parameter(
 }
 
 /// Every parameter that is known, in the README's order.
-pub const PARAMETERS: [Parameter; 12] = [
+pub const PARAMETERS: [Parameter; 13] = [
     parameter(
         "scanned_after",
         ParameterKind::Integer(i64::MIN),
@@ -105,6 +107,12 @@ pub const PARAMETERS: [Parameter; 12] = [
         ParameterKind::Switch,
         "1",
         "`ndjson` and `csv` end in a line that names the count and the watermark; the others have an end of their own",
+    ),
+    parameter(
+        "lineage",
+        ParameterKind::Lineage,
+        "16 hexadecimal digits, as in `Flow-Lineage`",
+        "answer only if the table still has this lineage, else 410",
     ),
     parameter(
         "src_comp",
@@ -151,6 +159,8 @@ pub struct Query {
     pub cursor: Option<Cursor>,
     /// Whether formats without an end of their own get one.
     pub end: bool,
+    /// The lineage that the client goes on in: it wants no other.
+    pub lineage: Option<String>,
 }
 
 /// Which flows are asked for: what a cursor belongs to.
@@ -187,14 +197,38 @@ pub enum Values {
 impl Question {
     /// The digest that ties a cursor to this question.
     pub fn digest(&self) -> u64 {
-        // Debug of integers and strings quotes what needs quoting, so that no two questions look alike.
+        cursor::digest(&self.wire_text())
+    }
+
+    /// The question as a text of its own, by which cursors and entity tags know it: a name and a value in JSON
+    /// a line, so that no two questions look alike. It is part of the wire format.
+    pub fn wire_text(&self) -> String {
         let Self {
             after,
             before,
             after_id,
             filters,
         } = self;
-        cursor::digest(&format!("{after:?} {before:?} {after_id:?} {filters:?}"))
+        let mut text = String::new();
+        let bounds = [
+            ("scanned_after", after),
+            ("scanned_before", before),
+            ("after_id", after_id),
+        ];
+        for (name, bound) in bounds {
+            if let Some(bound) = bound {
+                text.push_str(&format!("{name}={bound}\n"));
+            }
+        }
+        for Filter { column, values } in filters {
+            let values = match values {
+                Values::Integers(all) => serde_json::to_string(all),
+                Values::Texts(all) => serde_json::to_string(all),
+            };
+            // Numbers and strings cannot fail to serialize.
+            text.push_str(&format!("{column}={}\n", values.unwrap_or_default()));
+        }
+        text
     }
 }
 
@@ -230,6 +264,7 @@ impl Query {
             p_cursor,
             p_after_id,
             p_end,
+            p_lineage,
             filters @ ..,
         ] = &PARAMETERS;
         let [
@@ -240,6 +275,7 @@ impl Query {
             cursor,
             after_id,
             end,
+            lineage,
             given_filters @ ..,
         ] = &given;
         let question = Question {
@@ -259,6 +295,13 @@ impl Query {
                 None => false,
                 Some("1") => true,
                 Some(other) => return Err(Problem::invalid(p_end.name, other, p_end.expected)),
+            },
+            lineage: match lineage.first() {
+                None => None,
+                Some(text) if is_lineage(text) => Some(text.clone().into_owned()),
+                Some(text) => {
+                    return Err(Problem::invalid(p_lineage.name, text, p_lineage.expected));
+                }
             },
             format: match format.first() {
                 Some(name) => Format::from_name(name)
@@ -377,6 +420,10 @@ fn integer(parameter: &Parameter, given: &[Cow<'_, str>]) -> Result<Option<i64>,
         .transpose()
 }
 
+fn is_lineage(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Decimal digits with an optional minus, at least `least`.
 fn one_integer(parameter: &Parameter, value: &str, least: i64) -> Result<i64, Problem> {
     let digits = value.strip_prefix('-').unwrap_or(value);
@@ -447,9 +494,48 @@ mod tests {
             format: Format::Json,
             cursor: None,
             end: false,
+            lineage: None,
         };
         assert_eq!(parse(""), all);
         assert_eq!(parse("&&"), all);
+    }
+
+    #[test]
+    fn a_lineage_is_sixteen_small_hexadecimal_digits() {
+        let lineage = "0123456789abcdef";
+        let parsed = parse(&format!("lineage={lineage}"));
+        assert_eq!(parsed.lineage.as_deref(), Some(lineage));
+        assert_eq!(parsed.question, Question::default());
+        for wrong in [
+            "",
+            "0123456789abcde",
+            "0123456789abcdef0",
+            "0123456789ABCDEF",
+            "0123456789abcdeg",
+        ] {
+            refused(
+                &format!("lineage={wrong}"),
+                &format!(
+                    "lineage is {wrong:?}, expected 16 hexadecimal digits, as in `Flow-Lineage`"
+                ),
+            );
+        }
+    }
+
+    #[test]
+    fn a_question_has_one_text_of_its_own() {
+        let text = |query| parse(query).question.wire_text();
+        // Cursors and entity tags hold a hash of it: another text makes all of them invalid.
+        assert_eq!(
+            text("protocol=6&src_comp=b&src_comp=a&after_id=1&scanned_before=3&scanned_after=2"),
+            "scanned_after=2\nscanned_before=3\nafter_id=1\nsrc_comp=[\"a\",\"b\"]\nprotocol=[6]\n"
+        );
+        assert_eq!(text(""), "");
+        assert_eq!(text("src_comp=a%0Ab%22"), "src_comp=[\"a\\nb\\\"\"]\n");
+        assert_eq!(
+            parse("scanned_after=1").question.digest(),
+            7_480_168_795_136_557_478
+        );
     }
 
     #[test]
@@ -552,22 +638,17 @@ mod tests {
     #[test]
     fn a_cursor_belongs_to_its_question_whatever_the_limit_and_format() {
         let question = parse("scanned_after=1&src_comp=a&src_comp=b").question;
-        let position = crate::packed::Position { time: 2, id: 3 };
-        let text = Cursor {
+        let key = crate::packed::RowKey { time: 2, id: 3 };
+        let cursor = Cursor {
             newest: 9,
-            position,
-        }
-        .encode(question.digest());
+            place: cursor::CursorPlace::Behind(key),
+            guard: None,
+        };
+        let text = cursor.encode(question.digest());
         let other_order = parse(&format!(
             "limit=5&format=csv&src_comp=b&src_comp=a&scanned_after=1&cursor={text}"
         ));
-        assert_eq!(
-            other_order.cursor,
-            Some(Cursor {
-                newest: 9,
-                position
-            })
-        );
+        assert_eq!(other_order.cursor, Some(cursor));
         for other in [
             "scanned_after=2&src_comp=a&src_comp=b",
             "scanned_after=1&src_comp=a",

@@ -5,8 +5,9 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
-use futures::future::join4;
+use futures::future::join5;
 use spin_sdk::variables::{self, Error};
 
 use crate::problem::Problem;
@@ -23,7 +24,7 @@ pub struct Variable {
 }
 
 /// Every variable there is.
-pub const VARIABLES: [Variable; 4] = [
+pub const VARIABLES: [Variable; 5] = [
     Variable {
         name: "api_token",
         default: "",
@@ -45,6 +46,12 @@ pub const VARIABLES: [Variable; 4] = [
         description: "`on`: a line to the log for every request (status, flows, bytes, milliseconds); \
                       failures are always logged",
     },
+    Variable {
+        name: "reader_timeout",
+        default: "300",
+        description: "seconds that an answer waits for a client that takes nothing of it; then its \
+                      connection is cut. 0: it waits for ever",
+    },
 ];
 
 /// What the variables say.
@@ -58,7 +65,12 @@ pub struct Settings {
     pub cors_origin: Option<String>,
     /// Whether every request writes a line to the log.
     pub log_requests: bool,
+    /// How long an answer waits for a client that takes nothing of it; `None` for ever.
+    pub reader_timeout: Option<Duration>,
 }
+
+/// The default of `reader_timeout`.
+const READER_TIMEOUT: Duration = Duration::from_secs(300);
 
 thread_local! {
     static READ: Cell<Option<Rc<Settings>>> = const { Cell::new(None) };
@@ -75,14 +87,21 @@ impl Settings {
         if let Some(settings) = read {
             return Ok(settings);
         }
-        let [token, compression, origin, log] = VARIABLES.map(|variable| variable.name);
-        let (token, compression, origin, log) =
-            join4(text(token), is_on(compression), text(origin), is_on(log)).await;
+        let [token, compression, origin, log, timeout] = VARIABLES.map(|variable| variable.name);
+        let (token, compression, origin, log, timeout) = join5(
+            text(token),
+            is_on(compression),
+            text(origin),
+            is_on(log),
+            seconds(timeout),
+        )
+        .await;
         let settings = Rc::new(Self {
             api_token: Some(token?).filter(|token| !token.is_empty()),
             compression: compression?.unwrap_or(true),
             cors_origin: Some(origin?).filter(|origin| is_header_value(origin)),
             log_requests: log?.unwrap_or(false),
+            reader_timeout: Some(timeout?.unwrap_or(READER_TIMEOUT)).filter(|time| !time.is_zero()),
         });
         READ.set(Some(settings.clone()));
         Ok(settings)
@@ -114,6 +133,18 @@ async fn is_on(name: &str) -> Result<Option<bool>, Problem> {
             None
         }
     })
+}
+
+/// A number of seconds; what is none is said in the log and leaves the default.
+async fn seconds(name: &str) -> Result<Option<Duration>, Problem> {
+    let value = text(name).await?;
+    let seconds = value.parse::<u32>().ok();
+    if seconds.is_none() && !value.is_empty() {
+        crate::log::line(format_args!(
+            "variable {name} is {value:?}, expected a number of seconds"
+        ));
+    }
+    Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))
 }
 
 /// Whether a text can stand in a header; an origin that cannot is said in the log and left out.

@@ -3,11 +3,14 @@
 use xxhash_rust::xxh64::xxh64;
 
 use crate::coding::Coding;
-use crate::page::State;
 use crate::query::Query;
+use crate::state::State;
 
 /// Keeps the tag's hash apart from the cursor's.
 const SEED: u64 = 3;
+
+/// The form that answers are written in: another one where the same flows make other bytes.
+const FORM: u32 = 2;
 
 /// What distinguishes one representation from another over the same table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,14 +19,36 @@ pub struct Representation(u64);
 impl Representation {
     /// The representation that `query` asks for, in a coding.
     pub fn new(query: &Query, coding: Coding) -> Self {
-        Self(xxh64(format!("{query:?} {coding:?}").as_bytes(), SEED))
+        let Query {
+            question,
+            limit,
+            format,
+            cursor,
+            end,
+            // It decides whether there is an answer, and changes nothing in it.
+            lineage: _,
+        } = query;
+        let limit = limit.map(|limit| limit.to_string()).unwrap_or_default();
+        let cursor = cursor.map(|cursor| cursor.encode(question.digest()));
+        let text = format!(
+            "form={FORM}\n{}limit={limit}\ncursor={}\nend={end}\nformat={}\ncoding={}\n",
+            question.wire_text(),
+            cursor.unwrap_or_default(),
+            format.name(),
+            coding.name(),
+        );
+        Self(xxh64(text.as_bytes(), SEED))
     }
 
-    /// The strong entity tag, which changes with the representation, with any new flow and with the
-    /// `user_version` of the database.
-    pub fn etag(self, state: State) -> String {
-        let newest = state.newest.map_or("empty".to_owned(), |id| id.to_string());
-        format!("\"{:016x}.{newest}.{}\"", self.0, state.version)
+    /// The strong entity tag, which changes with the representation, with every edit and with any new flow.
+    ///
+    /// `None` for a table without a guard: nothing there tells of edits.
+    pub fn etag(self, state: State) -> Option<String> {
+        let content = state.guard()?.content;
+        Some(format!(
+            "\"{:016x}.{content:016x}.{}\"",
+            self.0, state.newest
+        ))
     }
 }
 
@@ -38,27 +63,63 @@ pub fn names(if_none_match: &str, etag: &str) -> bool {
 mod tests {
     use super::*;
     use crate::query::Fallback;
+    use crate::state::{Guard, Version};
+
+    fn state(content: i64, newest: i64) -> State {
+        State {
+            version: Version::Guarded(Guard {
+                content,
+                lineage: 7,
+            }),
+            newest,
+            stands: true,
+        }
+    }
+
+    fn representation(query: &str, coding: Coding) -> Representation {
+        let query = Query::parse(query, Fallback::default()).unwrap();
+        Representation::new(&query, coding)
+    }
 
     #[test]
     fn a_tag_changes_with_the_question_the_form_and_the_table() {
-        let tag = |query, coding, newest, version| {
-            let query = Query::parse(query, Fallback::default()).unwrap();
-            Representation::new(&query, coding).etag(State { newest, version })
+        let tag = |query, coding, content, newest| {
+            representation(query, coding).etag(state(content, newest))
         };
         let tags = [
-            tag("", Coding::Identity, Some(1), 0),
-            tag("", Coding::Gzip, Some(1), 0),
-            tag("format=csv", Coding::Identity, Some(1), 0),
-            tag("limit=1", Coding::Identity, Some(1), 0),
-            tag("after_id=1", Coding::Identity, Some(1), 0),
-            tag("", Coding::Identity, Some(2), 0),
-            tag("", Coding::Identity, Some(1), 1),
-            tag("", Coding::Identity, None, 0),
+            tag("", Coding::Identity, 0, 1),
+            tag("", Coding::Gzip, 0, 1),
+            tag("format=csv", Coding::Identity, 0, 1),
+            tag("limit=1", Coding::Identity, 0, 1),
+            tag("after_id=1", Coding::Identity, 0, 1),
+            tag("scanned_after=1", Coding::Identity, 0, 1),
+            tag("end=1", Coding::Identity, 0, 1),
+            tag("src_comp=1", Coding::Identity, 0, 1),
+            tag("src_comp=1&src_comp=2", Coding::Identity, 0, 1),
+            tag("src_comp=1%22,%222", Coding::Identity, 0, 1),
+            tag("", Coding::Identity, 0, 2),
+            tag("", Coding::Identity, 1, 1),
+            tag("", Coding::Identity, 0, i64::MIN),
         ];
         for (i, tag) in tags.iter().enumerate() {
-            assert!(!tags[..i].contains(tag), "{tags:#?}");
+            assert!(tag.is_some() && !tags[..i].contains(tag), "{tags:#?}");
         }
-        assert_eq!(tags[0], tag("format=json&", Coding::Identity, Some(1), 0));
+        assert_eq!(tags[0], tag("format=json&", Coding::Identity, 0, 1));
+        // The tag is part of the wire: another value makes every client ask anew.
+        assert_eq!(
+            tags[0].as_deref(),
+            Some("\"fe94294fc4b2bb90.0000000000000000.1\"")
+        );
+    }
+
+    #[test]
+    fn a_table_without_a_guard_has_no_tag() {
+        let unguarded = State {
+            version: Version::Unguarded(3),
+            ..state(0, 1)
+        };
+        let tag = representation("", Coding::Identity).etag(unguarded);
+        assert_eq!(tag, None);
     }
 
     #[test]

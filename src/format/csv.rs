@@ -2,7 +2,7 @@
 //!
 //! A null is an empty field; an empty text is `""`, so that readers which care can tell them apart.
 
-use super::{Layout, padded};
+use super::{End, Layout, padded};
 use crate::packed::{Piece, unquoted};
 
 /// The header line is the first record, so it opens the body and is all of an empty one.
@@ -63,6 +63,8 @@ fn quoted(piece: Piece<'_>, out: &mut Vec<u8>) {
 }
 
 /// The record that ends a body when it is asked for: its `id` is no number. It has as many fields as any.
-pub(super) fn end(count: u64, watermark: i64, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("end,{count},{watermark},,,,,,,\r\n").as_bytes());
+pub(super) fn end(count: u64, end: &End, out: &mut Vec<u8>) {
+    let watermark = end.watermark.map(|id| id.to_string()).unwrap_or_default();
+    let cursor = end.cursor.as_deref().unwrap_or_default();
+    out.extend_from_slice(format!("end,{count},{watermark},{cursor},,,,,,\r\n").as_bytes());
 }

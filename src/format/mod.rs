@@ -106,14 +106,22 @@ const fn padded(text: &[u8]) -> Padded {
 pub struct Encoder {
     format: Format,
     records: u64,
-    /// The watermark that an end of the body names, where the format has none of its own.
-    end: Option<i64>,
+    end: Option<End>,
+}
+
+/// What the end of a body says, where it was asked for and the format has no end of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The id that a client which has stored the body goes on behind.
+    pub watermark: Option<i64>,
+    /// Where a limit cuts the answer, the cursor that goes on.
+    pub cursor: Option<String>,
 }
 
 impl Encoder {
-    /// Starts an empty body. With `end`, a watermark, `ndjson` and `csv` end in a line that names it and
-    /// the number of flows, so that a body which has lost its end can be told from a whole one.
-    pub fn new(format: Format, end: Option<i64>) -> Self {
+    /// Starts an empty body. With `end`, `ndjson` and `csv` close with a line that says it and the number of
+    /// flows, so that a body which has lost its end can be told from a whole one.
+    pub fn new(format: Format, end: Option<End>) -> Self {
         Self {
             format,
             records: 0,
@@ -154,9 +162,9 @@ impl Encoder {
         } else {
             layout.close
         });
-        match (self.format, self.end) {
-            (Format::Ndjson, Some(watermark)) => ndjson::end(self.records, watermark, out),
-            (Format::Csv, Some(watermark)) => csv::end(self.records, watermark, out),
+        match (self.format, &self.end) {
+            (Format::Ndjson, Some(end)) => ndjson::end(self.records, end, out),
+            (Format::Csv, Some(end)) => csv::end(self.records, end, out),
             (_, None) | (Format::Json | Format::Xml, _) => {}
         }
     }
@@ -249,21 +257,34 @@ mod tests {
 
     #[test]
     fn an_end_that_is_asked_for_names_count_and_watermark() {
-        let ended = |format| {
+        let ended = |format, watermark, cursor: Option<&str>| {
             let mut out = Vec::new();
-            let mut encoder = Encoder::new(format, Some(-7));
+            let end = End {
+                watermark,
+                cursor: cursor.map(str::to_owned),
+            };
+            let mut encoder = Encoder::new(format, Some(end));
             let mut records = Records::new(TWO, 2).unwrap();
             encoder.part(&mut records, &mut out, usize::MAX).unwrap();
             encoder.finish(&mut out);
             String::from_utf8(out).unwrap()
         };
-        let ndjson = ended(Format::Ndjson);
+        let whole = |format| ended(format, Some(-7), None);
+        let ndjson = whole(Format::Ndjson);
         let last = r#"{"end":true,"count":2,"watermark":-7}"#;
         assert_eq!(ndjson.lines().last(), Some(last));
-        let csv = ended(Format::Csv);
+        let csv = whole(Format::Csv);
         assert!(csv.ends_with("\r\nend,2,-7,,,,,,,\r\n"), "{csv}");
-        assert!(ended(Format::Json).ends_with("]"));
-        assert!(ended(Format::Xml).ends_with("</records>"));
+        assert!(whole(Format::Json).ends_with("]"));
+        assert!(whole(Format::Xml).ends_with("</records>"));
+        // Cut by a limit: a cursor, and a watermark only where there is one.
+        let ndjson = ended(Format::Ndjson, None, Some("bkg"));
+        let last = r#"{"end":true,"count":2,"watermark":null,"cursor":"bkg"}"#;
+        assert_eq!(ndjson.lines().last(), Some(last));
+        let csv = ended(Format::Csv, Some(9), Some("bkg"));
+        assert!(csv.ends_with("\r\nend,2,9,bkg,,,,,,\r\n"), "{csv}");
+        let csv = ended(Format::Csv, None, Some("bkg"));
+        assert!(csv.ends_with("\r\nend,2,,bkg,,,,,,\r\n"), "{csv}");
     }
 
     #[test]

@@ -119,7 +119,13 @@ fn flows_path(suffix: &str) -> Value {
 
 /// The responses that are no problem.
 fn flow_responses() -> Map<String, Value> {
-    let validators = ["ETag", "Vary", "Cache-Control", "Flow-Watermark"];
+    let validators = [
+        "ETag",
+        "Vary",
+        "Cache-Control",
+        "Flow-Lineage",
+        "Flow-Watermark",
+    ];
     let headers = references("headers", &[&validators[..], &["Link"]].concat());
     let content: Map<_, _> = Format::ALL
         .iter()
@@ -248,6 +254,7 @@ fn parameter(parameter: &Parameter) -> Value {
             json!({ "type": "string", "enum": Format::ALL.map(Format::name), "default": Format::default().name() })
         }
         ParameterKind::Cursor => json!({ "type": "string", "format": "flow-window-cursor" }),
+        ParameterKind::Lineage => json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
         ParameterKind::Switch => json!({ "type": "string", "enum": ["1"] }),
         ParameterKind::AnyInteger => any(integer(i64::MIN)),
         ParameterKind::AnyText => any(json!({ "type": "string", "minLength": 1 })),
@@ -273,12 +280,16 @@ fn headers() -> Value {
         |description: &str, schema: Value| json!({ "description": description, "schema": schema });
     let text = || json!({ "type": "string" });
     json!({
-        "ETag": header("changes with the representation, with any new flow and with `PRAGMA user_version`", text()),
+        "ETag": header("changes with the representation, with every edit and with any new flow; only a table with a guard has one", text()),
         "Vary": header("what of the request the answer depends on", text()),
         "Cache-Control": header("`no-cache`: ask with `If-None-Match` before using a stored answer", text()),
         "Flow-Watermark": header(
-            "the largest id that the answer could include; a client that has stored the whole answer goes on with `after_id` = this",
+            "a client that has stored the whole answer goes on with `after_id` = this; not on an answer in the order of time that a limit has cut",
             json!({ "type": "integer", "format": "int64" }),
+        ),
+        "Flow-Lineage": header(
+            "changes when flows are edited or replaced, so that new ids do not tell all; `lineage` = this asks for no other",
+            text(),
         ),
         "Link": header("`<…>; rel=\"next\"` when a limit has cut the answer short", text()),
         "Retry-After": header("seconds after which to try again", json!({ "type": "integer" })),
@@ -376,8 +387,11 @@ fn schemas() -> Value {
         },
         "Extent": {
             "type": "object",
-            "properties": { "first_time": integer, "last_time": integer, "first_id": integer, "last_id": integer },
-            "required": ["first_time", "last_time", "first_id", "last_id"],
+            "properties": {
+                "first_time": integer, "last_time": integer, "first_id": integer, "last_id": integer,
+                "lineage": { "type": ["string", "null"] },
+            },
+            "required": ["first_time", "last_time", "first_id", "last_id", "lineage"],
             "additionalProperties": false,
         },
         "BigQuerySchema": {
@@ -395,7 +409,7 @@ fn schemas() -> Value {
         },
         "Health": {
             "type": "object",
-            "properties": { "status": { "enum": ["ok", "unavailable"] }, "detail": { "type": "string" } },
+            "properties": { "status": { "enum": ["ok", "unavailable"] }, "detail": { "type": "string" }, "warning": { "type": "string" } },
             "required": ["status"],
             "additionalProperties": false,
         },

@@ -52,7 +52,7 @@ fn every_kind_of_problem_has_a_name_and_a_section_of_the_readme() {
 }
 
 #[test]
-fn the_component_stays_below_600_kb() {
+fn the_component_stays_below_750_kb() {
     let wasm = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/target/wasm32-wasip2/release/flow_window.wasm"
@@ -60,5 +60,5 @@ fn the_component_stays_below_600_kb() {
     let size = std::fs::metadata(wasm)
         .expect("the component, by `make component`")
         .len();
-    assert!(size < 600_000, "{size} bytes");
+    assert!(size < 750_000, "{size} bytes");
 }

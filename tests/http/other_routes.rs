@@ -15,6 +15,7 @@ const HEALTH: &str = "/api/v1/health";
 fn the_extent_is_the_ends_of_time_and_id_each_for_itself() {
     let stand = Stand::with_flows([(4, 30), (5, -10), (9, 20)]);
     let extent = stand.get(EXTENT).ok();
+    let lineage = stand.get(FLOWS).ok().header("flow-lineage").to_owned();
     assert_eq!(
         extent.header("content-type"),
         "application/json",
@@ -22,17 +23,24 @@ fn the_extent_is_the_ends_of_time_and_id_each_for_itself() {
     );
     assert_eq!(
         extent.json(),
-        json!({"first_time": -10, "last_time": 30, "first_id": 4, "last_id": 9})
+        json!({"first_time": -10, "last_time": 30, "first_id": 4, "last_id": 9, "lineage": lineage})
     );
     stand.insert([(i64::MIN, i64::MAX), (i64::MAX, i64::MIN)]);
-    let ends = json!({"first_time": i64::MIN, "last_time": i64::MAX, "first_id": i64::MIN, "last_id": i64::MAX});
+    // Ids below the largest one begin another lineage.
+    let lineage = stand.get(FLOWS).ok().header("flow-lineage").to_owned();
+    let ends = json!({"lineage": lineage, "first_time": i64::MIN, "last_time": i64::MAX, "first_id": i64::MIN, "last_id": i64::MAX});
     assert_eq!(stand.get(EXTENT).ok().json(), ends);
 }
 
 #[test]
 fn the_extent_of_an_empty_table_is_null() {
-    let nulls = json!({"first_time": null, "last_time": null, "first_id": null, "last_id": null});
-    assert_eq!(Stand::with_flows([]).get(EXTENT).ok().json(), nulls);
+    let nulls = json!({"first_time": null, "last_time": null, "first_id": null, "last_id": null, "lineage": null});
+    // A table without a guard has no lineage either.
+    let (table, _) = include_str!("../../src/schema.sql")
+        .split_once("-- The guard")
+        .expect("a guard");
+    let unguarded = Stand::with_sql(table).get(EXTENT).ok();
+    assert_eq!(unguarded.json(), nulls);
     problem(Stand::without_database().get(EXTENT), 503, "no table flows");
 }
 
@@ -167,21 +175,22 @@ fn the_openapi_document_names_every_route_parameter_and_header_that_the_service_
             parameter.name
         );
     }
-    let limited = stand.flows("limit=1").ok();
+    let (limited, whole) = (stand.flows("limit=1").ok(), stand.flows("").ok());
     for header in document["components"]["responses"]["Flows"]["headers"]
         .as_object()
         .expect("headers")
         .keys()
     {
-        assert!(limited.has(header), "{header}: {limited:?}");
+        let has = limited.has(header) || whole.has(header);
+        assert!(has, "{header}: {limited:?} {whole:?}");
     }
     let statuses = document["paths"][FLOWS]["get"]["responses"]
         .as_object()
         .expect("responses");
     assert!(
-        statuses
-            .keys()
-            .eq(["200", "304", "400", "401", "406", "500", "503"]),
+        statuses.keys().eq([
+            "200", "304", "400", "401", "406", "410", "412", "414", "500", "503"
+        ]),
         "{statuses:?}"
     );
 }

@@ -113,18 +113,16 @@ fn read_arrivals(stand: &Stand, round: usize, after: i64) -> i64 {
 fn read_portions(stand: &Stand, limit: i64) -> i64 {
     let mut target = format!("{FLOWS}.ndjson?limit={limit}");
     let mut ids = Vec::new();
-    let mut first = None;
-    loop {
+    let until = loop {
         let answer = stand.get(&target).ok();
-        let until = *first.get_or_insert(watermark(&answer));
-        assert_eq!(watermark(&answer), until, "{answer:?}");
         ids.extend(records("ndjson", &answer).iter().map(id));
         let link = answer.header("link").split(['<', '>']).nth(1);
-        let Some(next) = link else { break };
+        let Some(next) = link else {
+            break watermark(&answer);
+        };
         target = next.to_owned();
-    }
+    };
     ids.sort_unstable();
-    let until = first.unwrap_or(0);
     assert!(
         ids.iter().copied().eq(1..=until),
         "portions of {limit} up to {until}"

@@ -1,8 +1,12 @@
 //! The cursor: one text a place, and no other text is taken.
 
-use flow_window::cursor::Cursor;
-use flow_window::packed::Position;
+use flow_window::cursor::{Cursor, CursorPlace};
+use flow_window::packed::RowKey;
+use flow_window::state::Guard;
 use xxhash_rust::xxh64::xxh64;
+
+/// Characters before the checksum: three letters and six words, the last of which is the digest.
+const CHECKED: usize = 3 + 6 * 16;
 
 /// Takes the input as a cursor, as a cursor with a right checksum, and as the words of one.
 pub fn check(bytes: &[u8]) {
@@ -10,7 +14,7 @@ pub fn check(bytes: &[u8]) {
         read(text);
         // No mutation finds a checksum, so that what lies behind it is reached only with one that is right.
         let mut body = text;
-        while body.len() > 65 {
+        while body.len() > CHECKED {
             body = &body[..body.floor_char_boundary(body.len() - 1)];
         }
         read(&format!("{body}{:016x}", xxh64(body.as_bytes(), 1)));
@@ -21,19 +25,34 @@ pub fn check(bytes: &[u8]) {
         u64::from_be_bytes(word)
     });
     let mut word = || words.next().unwrap_or_default();
-    let (newest, time, id, digest, other) = (word(), word(), word(), word(), word());
-    let position = Position {
-        time: time.cast_signed(),
-        id: id.cast_signed(),
+    let (digest, other, kind) = (word(), word(), word());
+    let mut integer = || word().cast_signed();
+    let newest = integer();
+    let key = RowKey {
+        time: integer(),
+        id: integer(),
     };
-    let newest = newest.cast_signed();
-    written(Cursor { newest, position }, digest, other.to_be_bytes());
+    let guard = Guard {
+        content: integer(),
+        lineage: integer(),
+    };
+    let place = match kind % 3 {
+        0 => CursorPlace::Start,
+        1 => CursorPlace::Behind(key),
+        _ => CursorPlace::Inside(key),
+    };
+    let cursor = Cursor {
+        place,
+        newest,
+        guard: kind.is_multiple_of(2).then_some(guard),
+    };
+    written(cursor, digest, other.to_be_bytes());
 }
 
 /// What is taken is the one text of what it was taken for.
 fn read(text: &str) {
     let digest = text
-        .get(49..65)
+        .get(CHECKED - 16..CHECKED)
         .and_then(|digits| u64::from_str_radix(digits, 16).ok());
     let digest = digest.unwrap_or_default();
     if let Ok(cursor) = Cursor::decode(text, digest) {

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 
 use flow_window::flow::{COLUMNS, FIELDS, Kind, WIDTH};
 use flow_window::format::Format;
-use flow_window::packed::{self, Position};
+use flow_window::packed::{self, RowKey};
 use percent_encoding::percent_decode_str;
 use rusqlite::{Connection, params_from_iter, types::Value};
 
@@ -45,7 +45,7 @@ pub fn check(bytes: &[u8]) {
     bodies::check_read_back(&[page], &rows);
     let keys = |row: &Row, flow: &[Value; WIDTH]| match (&row[0], &row[1], flow) {
         (Cell::Integer(id), Cell::Integer(time), [Value::Integer(_), Value::Integer(_), ..]) => {
-            Some(Position {
+            Some(RowKey {
                 id: *id,
                 time: *time,
             })
@@ -54,9 +54,9 @@ pub fn check(bytes: &[u8]) {
     };
     let mut positions = rows.iter().zip(&flows).map(|(row, flow)| keys(row, flow));
     let first = positions.next();
-    assert_eq!(packed::first_position(&packed), first.flatten(), "{text}");
+    assert_eq!(packed::first_key(&packed), first.flatten(), "{text}");
     assert_eq!(
-        packed::last_position(&packed),
+        packed::last_key(&packed),
         positions.next_back().or(first).flatten(),
         "{text}"
     );

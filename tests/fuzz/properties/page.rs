@@ -1,7 +1,7 @@
 //! The text of a page, from any bytes: read as serde_json reads it, and written without loss.
 
 use flow_window::flow::{FIELDS, Kind, WIDTH};
-use flow_window::packed::{self, Piece, Position, Records};
+use flow_window::packed::{self, Piece, Records, RowKey};
 use serde_json::Value;
 
 use super::bodies::{self, Cell, Page, Row, Sizes};
@@ -108,8 +108,8 @@ fn row(tokens: &[&str]) -> Option<Row> {
 /// What is no page of SQLite's, and is taken for one nevertheless, is written as what it is taken for: no
 /// value of it makes a body that cannot be read.
 fn check_accepted(bytes: &[u8], count: i64) {
-    _ = packed::first_position(bytes);
-    _ = packed::last_position(bytes);
+    _ = packed::first_key(bytes);
+    _ = packed::last_key(bytes);
     _ = packed::without_last(bytes);
     let (walked, Ok(())) = walk(bytes, count) else {
         return;
@@ -153,16 +153,10 @@ fn check_records(bytes: &[u8], records: &[Vec<&str>]) {
     let position = |record: &Vec<&str>| {
         let id = record.first()?.parse().ok()?;
         let time = record.get(1)?.parse().ok()?;
-        Some(Position { time, id })
+        Some(RowKey { time, id })
     };
-    assert_eq!(
-        packed::first_position(bytes),
-        records.first().and_then(position)
-    );
-    assert_eq!(
-        packed::last_position(bytes),
-        records.last().and_then(position)
-    );
+    assert_eq!(packed::first_key(bytes), records.first().and_then(position));
+    assert_eq!(packed::last_key(bytes), records.last().and_then(position));
     let join = |records: &[Vec<&str>]| {
         let records: Vec<_> = records
             .iter()

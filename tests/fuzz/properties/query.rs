@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flow_window::cursor::Cursor;
+use flow_window::cursor::{Cursor, CursorPlace};
 use flow_window::format::Format;
 use flow_window::negotiate;
-use flow_window::packed::Position;
+use flow_window::packed::RowKey;
 use flow_window::problem::Problem;
 use flow_window::query::{
     Fallback, Filter, PARAMETERS, ParameterKind, Query, Question, Values, with_cursor,
 };
+use flow_window::state::Guard;
 
 /// The query, and behind a line break the request's `Accept`; with each ending that a path may have.
 pub fn check(bytes: &[u8]) {
@@ -96,6 +97,9 @@ fn reference(query: &str, fallback: Fallback<'_>) -> (Option<Query>, Faults) {
             ParameterKind::Format => values
                 .iter()
                 .all(|name| ["json", "xml", "ndjson", "csv"].contains(&&**name)),
+            ParameterKind::Lineage => values.iter().all(|value| {
+                value.len() == 16 && value.bytes().all(|b| b"0123456789abcdef".contains(&b))
+            }),
             ParameterKind::Switch => values.iter().all(|value| value == "1"),
             ParameterKind::Cursor => true,
         };
@@ -133,6 +137,7 @@ fn reference(query: &str, fallback: Fallback<'_>) -> (Option<Query>, Faults) {
         format: format.unwrap_or_default(),
         cursor: cursor.and_then(Result::ok),
         end: first("end") == Some("1"),
+        lineage: first("lineage").map(str::to_owned),
         question,
     };
     (faults.is_empty().then_some(read), faults)
@@ -243,7 +248,11 @@ fn goes_on(query: &str, fallback: Fallback<'_>, parsed: Query) {
     for id in [7, i64::MAX] {
         let cursor = Cursor {
             newest: i64::MAX,
-            position: Position { time: -1, id },
+            place: CursorPlace::Behind(RowKey { time: -1, id }),
+            guard: Some(Guard {
+                content: id,
+                lineage: -1,
+            }),
         };
         next = with_cursor(&next, &cursor.encode(digest));
         let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&b);
