@@ -370,7 +370,7 @@ async fn beside(
             if reader_timeout.is_some_and(|reader_timeout| reader_timeout <= timeout) {
                 return Err(Problem::reader_stalled(timeout));
             }
-            pages.let_go_of_snapshot().await;
+            pages.let_go_of_snapshot().await?;
             continue;
         }
         let left = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);

@@ -106,11 +106,15 @@ impl Session {
     }
 
     /// Ends the transaction, if one is open.
-    pub async fn commit(&mut self) {
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub async fn commit(&mut self) -> Result<(), Problem> {
         if self.transaction {
-            // A failure closes the connection, and the transaction with it.
-            self.transaction = self.row("COMMIT", Vec::new()).await.is_err();
+            self.row("COMMIT", Vec::new()).await?;
+            self.transaction = false;
         }
+        Ok(())
     }
 
     /// Keeps the connection for the next answer, unless a statement has failed on it.

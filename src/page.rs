@@ -85,7 +85,7 @@ pub async fn read_state() -> Result<State, Problem> {
         let mut reader = Reader::open(table).await?;
         let statement = Statement::of_state(table.guarded);
         let (state, _) = reader.row(statement).await?;
-        reader.finish().await;
+        reader.finish().await?;
         Ok(state)
     })
     .await
@@ -114,7 +114,7 @@ pub async fn read_extent() -> Result<Extent, Problem> {
     fitness::over_table(async |table| {
         let mut reader = Reader::open(table).await?;
         let (state, values) = reader.row(Statement::of_extent(table.guarded)).await?;
-        reader.finish().await;
+        reader.finish().await?;
         let ends: Vec<_> = values.collect();
         let [first_time, last_time, first_id, last_id] = ends.as_slice() else {
             return Err(unknown_form());
@@ -164,7 +164,7 @@ impl Pages {
         let mut walk = PageWalk::new(query);
         let (first, state) = walk.read_first(&mut reader).await?;
         if let Err(gone) = check_goes_on(query, state) {
-            reader.finish().await;
+            reader.finish().await?;
             return Err(gone);
         }
         let newest = *walk.newest.get_or_insert(state.newest);
@@ -186,7 +186,7 @@ impl Pages {
             walk,
             reader: Some(reader),
         };
-        rest.finish_behind_last().await;
+        rest.finish_behind_last().await?;
         Ok(Start {
             first,
             rest,
@@ -205,7 +205,7 @@ impl Pages {
             return Ok(None);
         };
         let page = self.walk.next(reader).await?;
-        self.finish_behind_last().await;
+        self.finish_behind_last().await?;
         Ok(page)
     }
 
@@ -218,17 +218,20 @@ impl Pages {
 
     /// Ends the transaction, for a client that does not take its answer: it would keep the write-ahead log from
     /// being copied back. From here on, a page of another state ends the answer.
-    pub async fn let_go_of_snapshot(&mut self) {
-        if let Some(reader) = &mut self.reader {
-            reader.session.commit().await;
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn let_go_of_snapshot(&mut self) -> Result<(), Problem> {
+        match &mut self.reader {
+            Some(reader) => reader.session.commit().await,
+            None => Ok(()),
         }
     }
 
-    async fn finish_behind_last(&mut self) {
-        if self.walk.done
-            && let Some(reader) = self.reader.take()
-        {
-            reader.finish().await;
+    async fn finish_behind_last(&mut self) -> Result<(), Problem> {
+        match self.reader.take_if(|_| self.walk.done) {
+            Some(reader) => reader.finish().await,
+            None => Ok(()),
         }
     }
 }
@@ -319,9 +322,10 @@ impl Reader {
     }
 
     /// Gives the connection to the next answer.
-    async fn finish(mut self) {
-        self.session.commit().await;
+    async fn finish(mut self) -> Result<(), Problem> {
+        self.session.commit().await?;
         self.session.release();
+        Ok(())
     }
 }
 

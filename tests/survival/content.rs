@@ -530,6 +530,15 @@ fn integers_at_both_ends_and_negative_times_keep_their_order_across_portions() {
     figures.print();
 }
 
+/// The SQL that makes the schema's table and its index under the name `base`, without the guard.
+#[track_caller]
+fn base() -> String {
+    let (table, _) = SCHEMA.split_once("-- The guard").expect("a guard");
+    table
+        .replace("TABLE IF NOT EXISTS flows", "TABLE base")
+        .replace("ON flows", "ON base")
+}
+
 /// Tables from elsewhere: how they are made, and whether they may be refused.
 fn foreign_tables() -> Vec<(&'static str, String, bool)> {
     let columns = "id, time, duration, src_comp, src_port, dst_comp, dst_port, protocol, \
@@ -541,9 +550,7 @@ fn foreign_tables() -> Vec<(&'static str, String, bool)> {
              6, 1, i FROM n;"
         )
     };
-    let base = SCHEMA
-        .replace("TABLE IF NOT EXISTS flows", "TABLE base")
-        .replace("ON flows", "ON base");
+    let base = base();
     let filled_base = format!("{base}; {}", fill(3_000).replace("INTO flows", "INTO base"));
     let view = |select: &str| format!("{filled_base}; CREATE VIEW flows AS {select};");
     let schema = |from: &str, to: &str| {
@@ -722,9 +729,7 @@ fn a_text_of_a_mebibyte_is_read_back() {
 #[test]
 fn a_text_beyond_the_hosts_row_is_a_problem_and_the_flows_before_it_are_none_the_worse() {
     let mut figures = Figures::of("a text of 140 MiB");
-    let base = SCHEMA
-        .replace("TABLE IF NOT EXISTS flows", "TABLE base")
-        .replace("ON flows", "ON base");
+    let base = base();
     let database = Database::with_sql(&format!(
         "{base}; INSERT INTO base WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
          WHERE i < 40) SELECT i, i, 0, 'C', 'N', 'C', '443', 6, 1, 52 FROM n; \
@@ -753,9 +758,7 @@ const MOST_FOR_LONG_TEXTS: u64 = 1280 << 10;
 /// the test needs no gigabytes of disk.
 #[track_caller]
 fn long_texts(count: usize, short: usize) -> Database {
-    let base = SCHEMA
-        .replace("TABLE IF NOT EXISTS flows", "TABLE base")
-        .replace("ON flows", "ON base");
+    let base = base();
     Database::with_sql(&format!(
         "{base}; INSERT INTO base WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
          WHERE i < {count}) SELECT i, i, 0, 'C', 'N', 'C', '443', 6, 1, 52 FROM n; \

@@ -1,7 +1,7 @@
 //! Bodies in every format, and readers of them that know nothing of this crate.
 
 use flow_window::flow::{FIELDS, WIDTH};
-use flow_window::format::{Encoder, Format};
+use flow_window::format::{Encoder, End, Format};
 use flow_window::packed::Records;
 
 /// A value as a client reads it.
@@ -55,7 +55,7 @@ pub type Written = (Vec<u8>, u64, Result<(), String>);
 pub fn write(
     format: Format,
     pages: &[Page<'_>],
-    end: Option<i64>,
+    end: Option<End>,
     mut size: impl FnMut() -> usize,
 ) -> Written {
     let mut encoder = Encoder::new(format, end);
@@ -127,7 +127,11 @@ pub fn check_read_back(pages: &[Page<'_>], rows: &[Row]) {
         ),
         (Format::Xml, xml),
     ] {
-        let (ended, ..) = write(format, pages, Some(-7), || usize::MAX);
+        let end = End {
+            watermark: Some(-7),
+            cursor: None,
+        };
+        let (ended, ..) = write(format, pages, Some(end), || usize::MAX);
         assert_eq!(String::from_utf8_lossy(&ended), body, "{format:?}");
     }
 }
