@@ -7,6 +7,7 @@ mod compression;
 mod conditional;
 mod continuation;
 mod documents;
+mod edits;
 mod feed;
 mod filters;
 mod formats;

@@ -1,0 +1,413 @@
+//! Edits: one answer, one tag, one cursor, one watermark is one state of the table, or says that it is not.
+
+use std::io::Read as _;
+use std::net::TcpStream;
+
+use crate::problems::problem;
+use crate::stand::{FLOWS, Stand};
+
+const SCHEMA: &str = include_str!("../../src/schema.sql");
+
+/// Flows of an answer that is longer than what sockets and pages under way hold.
+const LONG: i64 = 100_000;
+
+/// Everything but an arrival that happens to a table, and whether a reader of new ids would miss it.
+const EDITS: [(&str, bool); 12] = [
+    ("UPDATE flows SET byte_count = 7 WHERE id = 7", true),
+    ("UPDATE flows SET time = 1 WHERE id = 1000", true),
+    ("UPDATE flows SET id = 5000000 WHERE id = 1000", true),
+    ("DELETE FROM flows WHERE id = 1000", false),
+    ("DELETE FROM flows WHERE id <= 500", false),
+    (
+        "DELETE FROM flows WHERE id = (SELECT max(id) FROM flows)",
+        false,
+    ),
+    (
+        "DELETE FROM flows WHERE id = (SELECT max(id) FROM flows); \
+         INSERT INTO flows SELECT max(id) + 1, 0, 0, 'C9', 'N9', 'C2', '443', 6, 1, 1 FROM flows",
+        true,
+    ),
+    (
+        "INSERT INTO flows VALUES (-5, 500, 0, 'C1', 'N1', 'C2', '443', 6, 1, 1)",
+        true,
+    ),
+    (
+        "DELETE FROM flows WHERE id = 1000; \
+         INSERT INTO flows VALUES (1000, 9, 0, 'C1', 'N1', 'C2', '443', 6, 1, 1)",
+        true,
+    ),
+    (
+        "REPLACE INTO flows SELECT max(id), 9, 0, 'C9', 'N9', 'C2', '443', 6, 1, 1 FROM flows",
+        true,
+    ),
+    (
+        "CREATE TABLE other AS SELECT * FROM flows; DROP TABLE flows; SCHEMA; \
+         INSERT INTO flows SELECT id, time, 0, 'other', src_port, dst_comp, dst_port, protocol, \
+         packet_count, byte_count FROM other; DROP TABLE other",
+        true,
+    ),
+    (
+        "ALTER TABLE flows RENAME TO old; DROP INDEX flows_time; SCHEMA; \
+         INSERT INTO flows SELECT id, time, 0, 'other', src_port, dst_comp, dst_port, protocol, \
+         packet_count, byte_count FROM old",
+        true,
+    ),
+];
+
+/// What changes no flow that was there.
+const ARRIVALS: [&str; 4] = [
+    "INSERT INTO flows SELECT max(id) + 1, 0, 0, 'C1', 'N1', 'C2', '443', 6, 1, 1 FROM flows",
+    "INSERT INTO flows SELECT NULL, 900, 0, 'C1', 'N1', 'C2', '443', 6, 1, 1 FROM flows LIMIT 50",
+    "VACUUM",
+    "CREATE TABLE notes (text); INSERT INTO notes VALUES ('x'); UPDATE notes SET text = 'y'",
+];
+
+/// So many flows, 99 a second.
+#[track_caller]
+fn stand(rows: i64, journal: &str) -> Stand {
+    let stand = Stand::with_sql(&format!("PRAGMA journal_mode = {journal}; {SCHEMA}"));
+    fill(&stand, rows);
+    stand
+}
+
+#[track_caller]
+fn fill(stand: &Stand, rows: i64) {
+    stand.execute(&format!(
+        "INSERT INTO flows WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
+         SELECT i, i / 99, 0, 'C1', 'N1', 'C2', '443', 6, 10, 5323 FROM n"
+    ));
+}
+
+/// Makes an edit in one transaction; `SCHEMA` in it stands for the schema.
+#[track_caller]
+fn edit(stand: &Stand, sql: &str) {
+    let sql = sql.replace("SCHEMA", SCHEMA);
+    stand.execute(&format!("BEGIN; {sql}; COMMIT"));
+}
+
+/// An answer of which more than the first page has been read, and no more for now.
+struct Slow {
+    client: TcpStream,
+    received: Vec<u8>,
+}
+
+#[track_caller]
+fn begin(stand: &Stand, target: &str) -> Slow {
+    let mut client = stand.open(&format!("GET {target}"), "");
+    // The first page is 500 flows, 75 KB.
+    let mut received = vec![0; 150_000];
+    client.read_exact(&mut received).expect("a beginning");
+    Slow { client, received }
+}
+
+impl Slow {
+    /// The flows of the rest, and whether it ended as a whole answer does.
+    fn finish(mut self) -> (usize, bool) {
+        // A connection that is cut may be reset.
+        _ = self.client.read_to_end(&mut self.received);
+        let whole = self.received.ends_with(b"\r\n0\r\n\r\n");
+        let text = String::from_utf8_lossy(&self.received);
+        (text.matches("{\"id\":").count(), whole)
+    }
+}
+
+#[test]
+fn every_edit_changes_the_tag_and_a_lineage_only_what_new_ids_do_not_show() {
+    for (sql, ends_lineage) in EDITS {
+        for target in [FLOWS.to_owned(), format!("{FLOWS}.csv?limit=3&after_id=0")] {
+            let stand = stand(3000, "delete");
+            let before = stand.get(&target).ok();
+            let known = [("if-none-match", before.header("etag"))];
+            stand.get_with(&target, &known).with_status(304);
+            edit(&stand, sql);
+            let after = stand.get_with(&target, &known).ok();
+            assert_ne!(after.header("etag"), before.header("etag"), "{sql}");
+            let same = after.header("flow-lineage") == before.header("flow-lineage");
+            assert_eq!(same, !ends_lineage, "{sql}: {after:?}");
+        }
+    }
+}
+
+#[test]
+fn every_edit_ends_the_cursors_and_an_arrival_none() {
+    for (sql, _) in EDITS {
+        for query in ["limit=10", "limit=700&after_id=0", "limit=5&src_comp=C1"] {
+            let stand = stand(3000, "delete");
+            let first = stand.flows(query).ok();
+            stand.get(first.next().expect("a Link")).ok();
+            edit(&stand, sql);
+            let gone = problem(stand.get(first.next().expect("a Link")), 410, "edited");
+            assert_eq!(gone["parameter"], "cursor", "{sql}: {gone}");
+        }
+    }
+    let stand = stand(3000, "delete");
+    let first = stand.flows("limit=700").ok();
+    for sql in ARRIVALS {
+        stand.execute(sql);
+        stand.get(first.next().expect("a Link")).ok();
+    }
+}
+
+#[test]
+fn an_edit_under_an_answer_cuts_it_without_a_write_ahead_log() {
+    for (sql, _) in EDITS {
+        let stand = stand(LONG, "delete");
+        let slow = ["", "?after_id=0", "?src_comp=C1&src_comp=other"]
+            .map(|query| begin(&stand, &format!("{FLOWS}.ndjson{query}")));
+        edit(&stand, sql);
+        for slow in slow {
+            let (flows, whole) = slow.finish();
+            assert!(!whole && flows < LONG as usize, "{sql}: {flows} flows");
+        }
+        // A table that has been put in the place of the other may have no guard yet.
+        let cut = |line: &str| line.contains("edited while") || line.contains("guard of the table");
+        assert!(stand.log().lines().all(cut), "{sql}: {}", stand.log());
+        assert_eq!(stand.log().lines().count(), 3, "{sql}: {}", stand.log());
+    }
+}
+
+#[test]
+fn an_edit_under_an_answer_is_not_seen_by_it_with_a_write_ahead_log() {
+    for (sql, _) in EDITS {
+        let stand = stand(LONG, "wal");
+        let slow = ["", "?after_id=0", "?src_comp=C1"]
+            .map(|query| begin(&stand, &format!("{FLOWS}.ndjson{query}")));
+        edit(&stand, sql);
+        for slow in slow {
+            assert_eq!(slow.finish(), (LONG as usize, true), "{sql}");
+        }
+        assert_eq!(stand.log(), "", "{sql}");
+    }
+}
+
+#[test]
+fn arrivals_under_an_answer_are_not_seen_by_it() {
+    for journal in ["delete", "wal"] {
+        let stand = stand(LONG, journal);
+        for sql in ARRIVALS {
+            let count = stand
+                .get(&format!("{FLOWS}.ndjson"))
+                .ok()
+                .text()
+                .lines()
+                .count();
+            let slow = begin(&stand, &format!("{FLOWS}.ndjson"));
+            // A reader inside a transaction keeps VACUUM out of a write-ahead log.
+            if journal == "delete" || sql != "VACUUM" {
+                stand.execute(sql);
+            }
+            assert_eq!(slow.finish(), (count, true), "{journal}: {sql}");
+        }
+    }
+}
+
+#[test]
+fn a_poll_learns_of_every_lineage_that_has_ended() {
+    for (sql, ends_lineage) in EDITS {
+        let stand = stand(3000, "delete");
+        let dump = stand.get(FLOWS).ok();
+        let (watermark, lineage) = (dump.watermark(), dump.header("flow-lineage"));
+        let poll = format!("after_id={watermark}&lineage={lineage}");
+        assert_eq!(stand.flows(&poll).flows(), []);
+        edit(&stand, sql);
+        let answer = stand.flows(&poll);
+        if ends_lineage {
+            assert_eq!(
+                problem(answer, 410, "lineage")["parameter"],
+                "lineage",
+                "{sql}"
+            );
+            let tag = [("if-none-match", dump.header("etag"))];
+            let target = format!("{FLOWS}?lineage={lineage}");
+            stand.get_with(&target, &tag).with_status(410);
+        } else {
+            assert_eq!(answer.flows(), [], "{sql}");
+            stand.insert([(3001, 1)]);
+            assert_eq!(stand.flows(&poll).flows(), [(3001, 1)], "{sql}");
+        }
+    }
+}
+
+#[test]
+fn ids_that_are_given_again_are_never_passed_over_in_silence() {
+    let stand = stand(1000, "delete");
+    let lineage = stand.get(FLOWS).ok().header("flow-lineage").to_owned();
+    // A smaller table in its place, then one as large: a watermark of the old one means nothing there.
+    for rows in [10, 1010] {
+        stand.execute("DELETE FROM flows");
+        fill(&stand, rows);
+        let poll = stand.flows(&format!("after_id=1000&lineage={lineage}"));
+        problem(poll, 410, "lineage");
+    }
+    let beyond = stand.flows("after_id=5000");
+    assert_eq!(problem(beyond, 410, "beyond")["parameter"], "after_id");
+}
+
+#[test]
+fn a_cursor_of_more_than_the_table_has_is_gone() {
+    let stand = stand(1000, "delete");
+    let backup = stand.database().with_extension("backup");
+    std::fs::copy(stand.database(), &backup).expect("a copy");
+    stand.insert((1001..=1100).map(|id| (id, 50)));
+    let first = stand.flows("limit=10").ok();
+    // The copy has the same guard, and 100 flows less.
+    std::fs::rename(&backup, stand.database()).expect("a move");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    problem(stand.get(first.next().expect("a Link")), 410, "cursor");
+    problem(stand.flows("after_id=1100"), 410, "beyond");
+}
+
+#[test]
+fn an_answer_reads_one_file_wherever_its_path_leads_to() {
+    let stand = stand(LONG, "delete");
+    let other = stand.database().with_extension("other");
+    let old = stand.database().with_extension("old");
+    let connection = rusqlite::Connection::open(&other).expect("a file");
+    connection.execute_batch(SCHEMA).expect("a schema");
+    connection
+        .execute_batch(
+            "INSERT INTO flows WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) \
+             SELECT i, i / 99, 0, 'new', 'N1', 'C2', '443', 6, 10, 5323 FROM n",
+        )
+        .expect("flows");
+    drop(connection);
+    let slow = begin(&stand, &format!("{FLOWS}.ndjson"));
+    std::fs::rename(stand.database(), old).expect("a move");
+    std::fs::rename(other, stand.database()).expect("a move");
+    // Clients beside it, whose connections the slow one may not take.
+    let mut seen = 0;
+    for _ in 0..40 {
+        let answer = stand.flows("limit=5&format=csv").ok();
+        seen += usize::from(answer.text().contains("new"));
+    }
+    assert_eq!(slow.finish(), (LONG as usize, true));
+    assert!(seen > 0, "nobody read the new file");
+}
+
+/// The table and its index, without the guard.
+fn unguarded() -> String {
+    let (table, _) = SCHEMA.split_once("-- The guard").expect("a guard");
+    table.to_owned()
+}
+
+#[test]
+fn a_table_without_a_guard_says_so_and_gives_no_tag_and_no_lineage() {
+    let stand = Stand::with_sql(&unguarded());
+    fill(&stand, 3000);
+    for target in [FLOWS.to_owned(), format!("{FLOWS}.csv?limit=5")] {
+        let answer = stand.get(&target).ok();
+        assert!(
+            !answer.has("etag") && !answer.has("flow-lineage"),
+            "{answer:?}"
+        );
+        stand.get_with(&target, &[("if-none-match", "\"x\"")]).ok();
+    }
+    let lineage = stand.flows("lineage=0000000000000000");
+    assert_eq!(problem(lineage, 410, "not guarded")["parameter"], "lineage");
+    let health = stand.get("/api/v1/health").ok().json();
+    let warning = health["warning"].as_str().unwrap_or_default();
+    assert!(
+        health["status"] == "ok" && warning.contains("flows load"),
+        "{health}"
+    );
+    assert!(stand.log().contains("not guarded"), "{}", stand.log());
+    // With the guard it is as any other, as soon as an instance looks anew.
+    stand.execute(SCHEMA);
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert!(stand.get(FLOWS).ok().has("etag"));
+}
+
+#[test]
+fn without_a_guard_every_commit_under_an_answer_cuts_it_or_is_not_seen() {
+    let commits = EDITS.map(|(sql, _)| sql);
+    for journal in ["delete", "wal"] {
+        for sql in commits.into_iter().filter(|sql| !sql.contains("SCHEMA")) {
+            let stand =
+                Stand::with_sql(&format!("PRAGMA journal_mode = {journal}; {}", unguarded()));
+            fill(&stand, LONG);
+            let slow = begin(&stand, &format!("{FLOWS}.ndjson"));
+            stand.execute(sql);
+            let (flows, whole) = slow.finish();
+            if journal == "wal" {
+                assert_eq!((flows, whole), (LONG as usize, true), "{sql}");
+            } else {
+                assert!(!whole && flows < LONG as usize, "{sql}: {flows} flows");
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_guard_a_cursor_asks_for_the_flow_it_stands_on() {
+    let stand = Stand::with_sql(&unguarded());
+    fill(&stand, 3000);
+    let first = stand.flows("limit=10").ok();
+    let next = first.next().expect("a Link");
+    stand.get(next).ok();
+    stand.execute("DELETE FROM flows WHERE id = 10");
+    problem(stand.get(next), 410, "cursor");
+    // And for no more than the table has.
+    let first = stand.flows("limit=20").ok();
+    stand.execute("DELETE FROM flows WHERE id > 2000");
+    problem(stand.get(first.next().expect("a Link")), 410, "cursor");
+    problem(stand.flows("after_id=2001"), 410, "beyond");
+}
+
+#[test]
+fn a_guard_that_is_lost_or_damaged_is_not_relied_on() {
+    for sql in [
+        "DROP TRIGGER flows_guard_update",
+        "DROP TRIGGER flows_guard_delete",
+        "DROP TRIGGER flows_guard_replace",
+        "DROP TRIGGER flows_guard_insert",
+        "DROP TRIGGER flows_guard_update; DROP TRIGGER flows_guard_delete; DROP TRIGGER flows_guard_replace; \
+         DROP TRIGGER flows_guard_insert; DROP TABLE flows_guard",
+    ] {
+        let stand = stand(LONG, "delete");
+        let first = stand.flows("limit=10").ok();
+        let slow = begin(&stand, &format!("{FLOWS}.ndjson"));
+        stand.execute(sql);
+        let (flows, whole) = slow.finish();
+        assert!(!whole && flows < LONG as usize, "{sql}: {flows} flows");
+        let answer = stand.get(FLOWS).ok();
+        assert!(!answer.has("etag"), "{sql}: {answer:?}");
+        problem(stand.get(first.next().expect("a Link")), 410, "cursor");
+        // Made whole again it is another one: what happened meanwhile nobody knows.
+        stand.execute(SCHEMA);
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        problem(stand.get(first.next().expect("a Link")), 410, "cursor");
+    }
+    let stand = stand(10, "delete");
+    stand.execute("DELETE FROM flows_guard");
+    problem(stand.get(FLOWS), 503, "guard");
+}
+
+#[test]
+fn what_would_be_slow_for_every_window_is_refused_and_a_view_of_two_tables_is_not() {
+    for condition in ["time > 1", "time IS NOT NULL"] {
+        let partial = SCHEMA.replace(
+            "ON flows (time);",
+            &format!("ON flows (time) WHERE {condition};"),
+        );
+        assert_ne!(partial, SCHEMA);
+        problem(Stand::with_sql(&partial).get(FLOWS), 503, "index");
+    }
+    let table = |name: &str| {
+        unguarded()
+            .replace("IF NOT EXISTS flows_time", &format!("{name}_time"))
+            .replace("IF NOT EXISTS flows", name)
+            .replace("ON flows", &format!("ON {name}"))
+    };
+    let rows =
+        "VALUES (1, 5, 0, 'C', 'N', 'C', '1', 6, 1, 1), (3, 1, 0, 'C', 'N', 'C', '1', 6, 1, 1)";
+    let more = rows.replace("(1, 5", "(2, 4").replace("(3, 1", "(4, 9");
+    let stand = Stand::with_sql(&format!(
+        "{} {} INSERT INTO a {rows}; INSERT INTO b {more}; \
+         CREATE VIEW flows AS SELECT * FROM a UNION ALL SELECT * FROM b;",
+        table("a"),
+        table("b")
+    ));
+    let answer = stand.get(FLOWS).ok();
+    assert_eq!(answer.watermark(), 4);
+    assert_eq!(answer.flows(), [(3, 1), (2, 4), (1, 5), (4, 9)]);
+}
