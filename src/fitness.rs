@@ -47,21 +47,29 @@ thread_local! {
 /// between them, but windows were no faster; and with the bindings' own wake-up a third slower.
 const PAUSE: u64 = 500_000;
 
-/// Runs `read` over the table, and once more if the table has lost its guard since it was checked.
+/// Runs `read` over the table. If the table has lost its guard since it was checked, it is checked anew; if
+/// the triggers are there and the row is not, the table is read as one without a guard.
 ///
 /// # Errors
 /// As [`check`], and as `read`.
 pub async fn over_table<T>(read: impl AsyncFn(Table) -> Result<T, Problem>) -> Result<T, Problem> {
+    let known = |fit| KNOWN.set(Known { fit, ..KNOWN.get() });
     match read(check().await?).await {
-        Err(problem) if problem.is_unguarded() => {
-            KNOWN.set(Known {
-                fit: None,
-                ..KNOWN.get()
-            });
-            read(check().await?).await
-        }
-        result => result,
+        Err(problem) if problem.is_unguarded() => known(None),
+        result => return result,
     }
+    let table = check().await?;
+    match read(table).await {
+        Err(problem) if problem.is_unguarded() => {}
+        result => return result,
+    }
+    log::line(format_args!("{UNGUARDED}"));
+    let table = Table {
+        guarded: false,
+        ..table
+    };
+    known(Some(table));
+    read(table).await
 }
 
 /// Checks, unless this instance has found the database fit before.

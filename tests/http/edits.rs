@@ -362,6 +362,7 @@ fn a_guard_that_is_lost_or_damaged_is_not_relied_on() {
         "DROP TRIGGER flows_guard_insert",
         "DROP TRIGGER flows_guard_update; DROP TRIGGER flows_guard_delete; DROP TRIGGER flows_guard_replace; \
          DROP TRIGGER flows_guard_insert; DROP TABLE flows_guard",
+        "DELETE FROM flows_guard",
     ] {
         let stand = stand(LONG, "delete");
         let first = stand.flows("limit=10").ok();
@@ -377,9 +378,6 @@ fn a_guard_that_is_lost_or_damaged_is_not_relied_on() {
         std::thread::sleep(std::time::Duration::from_millis(1500));
         problem(stand.get(first.next().expect("a Link")), 410, "cursor");
     }
-    let stand = stand(10, "delete");
-    stand.execute("DELETE FROM flows_guard");
-    problem(stand.get(FLOWS), 503, "guard");
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod imports;
 mod load;
 mod namespace;
 mod random;
+mod readers;
 mod stand;
 mod stop;
 mod wire;

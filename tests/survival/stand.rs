@@ -98,11 +98,19 @@ impl Stand {
     /// Serves the database at `path`.
     #[track_caller]
     pub(crate) fn over(path: &Path) -> Self {
+        Self::with_variables(path, &[])
+    }
+
+    /// Serves the database at `path`, with variables set.
+    #[track_caller]
+    pub(crate) fn with_variables(path: &Path, variables: &[(&str, &str)]) -> Self {
+        let variables = variables.iter();
+        let variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let log = MemoryOutputPipe::new(16 << 20);
         let settings = Settings {
             listen: "127.0.0.1:0".parse().expect("an address"),
             database: path.to_owned(),
-            variables: Default::default(),
+            variables: variables.collect(),
             log: Some(log.clone()),
         };
         let server = Server::start(app().clone(), settings).expect("the stand-in starts");
