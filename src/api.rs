@@ -195,8 +195,7 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
         headers.push(("content-encoding", "gzip".to_owned()));
     }
     if let Some(cursor) = &cut {
-        let next = query::with_cursor(asked.query, cursor);
-        headers.push(("link", format!("<{}?{next}>; rel=\"next\"", asked.path)));
+        headers.push(("link", query::next_link(asked.path, asked.query, cursor)));
     }
     let end = end.then_some(End {
         watermark,

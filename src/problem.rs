@@ -222,8 +222,7 @@ impl Problem {
     /// 414: the query takes `length` bytes of a `Link`, which has room for `limit`.
     pub fn too_long(length: usize, limit: usize) -> Self {
         let detail = format!(
-            "the query takes {length} bytes as a Link would carry it (escaped, with a cursor), \
-             expected at most {limit}"
+            "the query takes {length} bytes, escaped as a Link would carry it, expected at most {limit}"
         );
         Self::new(Kind::TooLong, detail)
     }

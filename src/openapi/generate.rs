@@ -69,7 +69,7 @@ fn document() -> Value {
             "description": "Any window of any size, in constant memory on both sides. An answer whose \
                             connection is closed without its proper end is not complete.",
         },
-        "servers": [{ "url": "/" }],
+        "servers": [{ "url": "../..", "description": "what the path of this document is under, be it a proxy's prefix" }],
         "security": [{}, { "token": [] }],
         "paths": paths,
         "components": {

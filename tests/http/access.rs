@@ -94,7 +94,7 @@ fn with_the_token_all_is_as_it_is_without_one() {
     let posted = stand.request_with("POST", FLOWS, &[("authorization", authorization)]);
     problem(posted, 405, "POST");
     let limited = with_token(&stand, &format!("{FLOWS}?limit=1"), authorization).ok();
-    let next = limited.next().expect("a Link").to_owned();
+    let next = limited.next().expect("a Link");
     assert!(!next.contains("s3cret"), "{next}");
     stand.get(&next).with_status(401);
     assert_eq!(with_token(&stand, &next, authorization).flows(), [(2, 2)]);

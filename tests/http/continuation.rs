@@ -1,5 +1,7 @@
 //! Portions: `Link` while flows are left, and a cursor that belongs to its question and its moment.
 
+use flow_window::query::LONGEST;
+
 use crate::problems::problem;
 use crate::stand::{ENDS, FLOWS, Stand};
 
@@ -186,7 +188,7 @@ fn a_link_keeps_path_and_question_as_they_were_written() {
     let start = format!("{FLOWS}.csv?src_%63omp=C1&limit=2&dst_comp=C2&dst_comp=%26%3E&cursor=");
     let first = answer.next().expect("a Link");
     assert!(first.starts_with(&start), "{first}");
-    let second = stand.get(first).ok();
+    let second = stand.get(&first).ok();
     let next = second.next().expect("a second Link");
     assert!(next.starts_with(&start) && next != first, "{next}");
     assert_eq!(next.matches("cursor=").count(), 1, "{next}");
@@ -212,7 +214,54 @@ fn a_link_is_ascii_whatever_bytes_the_query_was_sent_with() {
         .split('>')
         .next()
         .expect("a target");
-    assert_eq!(stand.get(next).flows(), ties(5)[2..4]);
+    assert_eq!(
+        stand.get(&format!("/api/v1/stream/{next}")).flows(),
+        ties(5)[2..4]
+    );
+}
+
+/// Behind a proxy that serves under a prefix, an absolute path would lead out of it.
+#[test]
+fn a_link_is_relative_to_the_request() {
+    let stand = Stand::with_flows(ties(5));
+    for name in ["flows", "flows.csv", "flows.xml"] {
+        let answer = stand.get(&format!("/api/v1/stream/{name}?limit=2")).ok();
+        let link = answer.header("link");
+        let start = format!("<{name}?limit=2&cursor=");
+        assert!(link.starts_with(&start), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_query_that_no_link_has_room_for_is_414_and_any_other_leads_on() {
+    let stand = Stand::with_flows(ties(5));
+    let overhead = "limit=2&dst_comp=C2&dst_comp=&cursor=".len();
+    let query = |fill: String| format!("limit=2&dst_comp=C2&dst_comp={fill}");
+    for fill in ["x", "|", "%41"] {
+        let escaped = if fill == "x" { 1 } else { 3 };
+        let most = (LONGEST - overhead) / escaped;
+        let first = stand.flows(&query(fill.repeat(most))).ok();
+        let second = stand.get(&first.next().expect("a Link")).ok();
+        let third = stand.get(&second.next().expect("a second Link"));
+        assert_eq!(third.flows(), ties(5)[4..], "{fill}");
+        for more in [most + 1, 60_000 / fill.len()] {
+            let refused = stand.flows(&query(fill.repeat(more)));
+            let length = (overhead + more * escaped).to_string();
+            let refused = problem(refused, 414, &length);
+            assert_eq!(refused["title"], "URI too long");
+            problem(
+                stand.flows(&query(fill.repeat(more))),
+                414,
+                &LONGEST.to_string(),
+            );
+        }
+    }
+    // It is the same without a limit, or what has been read would depend on how.
+    problem(
+        stand.flows(&format!("dst_comp={}", "|".repeat(60_000))),
+        414,
+        "180",
+    );
 }
 
 #[test]
@@ -331,7 +380,7 @@ fn portions_are_frozen_at_the_first_while_flows_arrive() {
     for order in ["", "after_id=0&", "src_comp=C1&"] {
         let stand = Stand::with_flows(ties(3000));
         let first = stand.flows(&format!("{order}limit=700")).ok();
-        let mut next = first.next().map(str::to_owned);
+        let mut next = first.next();
         let mut found = first.flows();
         let mut newest = 3000;
         while let Some(target) = next {
@@ -345,7 +394,7 @@ fn portions_are_frozen_at_the_first_while_flows_arrive() {
             ]);
             newest += 4;
             let answer = stand.get(&target).ok();
-            next = answer.next().map(str::to_owned);
+            next = answer.next();
             // Only the whole tells how far it goes; in the feed a portion tells how far it has come.
             let watermark = match (&next, order) {
                 (None, _) => "3000".to_owned(),
@@ -371,7 +420,7 @@ fn a_whole_portion_stays_without_link_when_flows_arrive_behind_it() {
     let stand = Stand::with_flows(ties(20));
     let first = stand.flows("limit=10").ok();
     stand.insert([(21, 1), (22, 500)]);
-    let second = stand.get(first.next().expect("a Link")).ok();
+    let second = stand.get(&first.next().expect("a Link")).ok();
     assert_eq!(second.next(), None, "{second:?}");
     assert_eq!(second.flows(), ties(20)[10..]);
 }

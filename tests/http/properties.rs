@@ -414,7 +414,7 @@ proptest! {
                 insert(&mut connection, &batch);
                 flows.extend(batch);
                 let Some(next) = portion.next() else { break };
-                portion = stand.get(next).ok();
+                portion = stand.get(&next).ok();
             }
             // That of the first portion, which only the last one may tell.
             after = format!("&after_id={}", portion.watermark());

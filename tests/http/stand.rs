@@ -178,7 +178,7 @@ impl Stand {
         let mut portions = vec![self.get(target).ok()];
         while let Some(next) = portions.last().and_then(Answer::next) {
             assert!(portions.len() < 10_000, "{target}: links without an end");
-            let next = self.get(next).ok();
+            let next = self.get(&next).ok();
             portions.push(next);
         }
         portions
@@ -291,24 +291,29 @@ impl Answer {
         self
     }
 
-    /// Where `Link` leads to, if it is there.
+    /// Where `Link` leads to, if it is there: it is relative to the request's path.
     #[track_caller]
-    pub(crate) fn next(&self) -> Option<&str> {
+    pub(crate) fn next(&self) -> Option<String> {
         let link = self.headers.get("link")?.to_str().expect("text");
         let target = link
             .strip_prefix('<')
-            .and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
-        Some(target.unwrap_or_else(|| panic!("{link:?} is no link to a next portion: {self:?}")))
+            .and_then(|rest| rest.strip_suffix(">; rel=\"next\""))
+            .filter(|target| !target.split('?').next().unwrap_or("").contains('/'))
+            .unwrap_or_else(|| panic!("{link:?} is no link to a next portion: {self:?}"));
+        let (_, asked) = self.request.split_once(' ').expect("method and target");
+        let path = asked.split('?').next().unwrap_or(asked);
+        let (folder, _) = path.rsplit_once('/').expect("a path");
+        Some(format!("{folder}/{target}"))
     }
 
     /// The cursor that `Link` holds.
     #[track_caller]
-    pub(crate) fn cursor(&self) -> &str {
+    pub(crate) fn cursor(&self) -> String {
         let next = self.next().unwrap_or_else(|| panic!("no Link: {self:?}"));
         let (_, cursor) = next
             .rsplit_once("cursor=")
             .unwrap_or_else(|| panic!("no cursor: {next}"));
-        cursor
+        cursor.to_owned()
     }
 
     /// The watermark.

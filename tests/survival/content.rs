@@ -507,7 +507,7 @@ fn integers_at_both_ends_and_negative_times_keep_their_order_across_portions() {
                 read.extend(part.unwrap_or_else(|e| panic!("{e}: {answer:?}")));
                 let link = answer.header("link").split(['<', '>']).nth(1);
                 let Some(next) = link else { break };
-                target = next.to_owned();
+                target = format!("/api/v1/stream/{next}");
             }
             assert_eq!(read, whole, "{format}, in portions of {limit}");
             figures.saw("portions, read back equal");

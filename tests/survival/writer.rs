@@ -120,7 +120,7 @@ fn read_portions(stand: &Stand, limit: i64) -> i64 {
         let Some(next) = link else {
             break watermark(&answer);
         };
-        target = next.to_owned();
+        target = format!("/api/v1/stream/{next}");
     };
     ids.sort_unstable();
     assert!(
