@@ -72,6 +72,15 @@ impl Format {
         media_type
     }
 
+    /// Other media types that clients ask for it by. Answers are of [`Self::media_type`] all the same.
+    pub fn other_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Xml => &["text/xml"],
+            Self::Ndjson => &["application/ndjson", "application/jsonl"],
+            Self::Json | Self::Csv => &[],
+        }
+    }
+
     /// The media type, with its parameters.
     pub fn content_type(self) -> &'static str {
         match self {

@@ -59,6 +59,44 @@ fn accept_chooses_the_format_where_neither_parameter_nor_ending_does() {
     );
 }
 
+/// The first is what Java's own client has sent for decades, the last a number by the grammar.
+#[test]
+fn an_accept_that_is_not_by_the_grammar_still_names_what_it_names() {
+    let stand = Stand::with_lanl_head();
+    for (accept, content_type) in [
+        (
+            "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
+            "application/json",
+        ),
+        ("*/*; q=.2", "application/json"),
+        ("*/*;q=1.0000", "application/json"),
+        ("*", "application/json"),
+        ("application/xml;q=high", "application/xml"),
+        ("application/xml;q=0, */*;q=0.500", "application/json"),
+    ] {
+        let answer = stand.get_with(FLOWS, &[("accept", accept)]).ok();
+        assert_eq!(answer.header("content-type"), content_type, "{accept}");
+    }
+    for accept in ["*/*;q=.0", "*;q=0.0000", "text/html"] {
+        stand
+            .get_with(FLOWS, &[("accept", accept)])
+            .with_status(406);
+    }
+}
+
+#[test]
+fn xml_and_ndjson_may_be_asked_for_by_their_other_names() {
+    let stand = Stand::with_lanl_head();
+    for (accept, content_type) in [
+        ("text/xml", "application/xml"),
+        ("application/ndjson", "application/x-ndjson"),
+        ("application/jsonl", "application/x-ndjson"),
+    ] {
+        let answer = stand.get_with(FLOWS, &[("accept", accept)]).ok();
+        assert_eq!(answer.header("content-type"), content_type, "{accept}");
+    }
+}
+
 #[test]
 fn an_empty_answer_is_a_valid_document() {
     let stand = Stand::with_flows([]);

@@ -1,4 +1,5 @@
-//! `Accept`: the format is the one that RFC 9110, section 12.5.1, makes the most wanted.
+//! `Accept`: the format is the one that RFC 9110, section 12.5.1, makes the most wanted, also where a range is
+//! a lone `*` or a weight is not by the grammar.
 
 use flow_window::format::Format;
 use flow_window::negotiate;
@@ -6,7 +7,6 @@ use flow_window::negotiate;
 use super::lists;
 
 /// A media range without its parameters, in lower case, and its weight in thousandths.
-#[derive(PartialEq)]
 struct Range {
     name: String,
     weight: u16,
@@ -16,33 +16,44 @@ struct Range {
 fn ranges(accept: &str) -> Option<Vec<Range>> {
     lists::list(accept, |rest| {
         let kind = rest.token()?;
-        rest.character(|c| c == '/')?;
-        let name = format!("{kind}/{}", rest.token()?).to_ascii_lowercase();
+        let name = match rest.character(|c| c == '/') {
+            Some(_) => format!("{kind}/{}", rest.token()?).to_ascii_lowercase(),
+            None if kind == "*" => "*/*".to_owned(),
+            None => return None,
+        };
         let weight = lists::weight(rest, true)?;
         Some(Range { name, weight })
     })
 }
 
-/// The ranges that a media type is in, the most specific first.
-fn around(format: Format) -> [String; 3] {
+/// The ranges that a format is in, the most specific first: its media type, its other names, the rest.
+fn around(format: Format) -> [Vec<String>; 4] {
     let name = format.media_type();
     let kind = name.split('/').next().unwrap_or_default();
-    [name.to_owned(), format!("{kind}/*"), "*/*".to_owned()]
+    let others = match format {
+        Format::Xml => vec!["text/xml".to_owned()],
+        Format::Ndjson => vec![
+            "application/ndjson".to_owned(),
+            "application/jsonl".to_owned(),
+        ],
+        Format::Json | Format::Csv => vec![],
+    };
+    [
+        vec![name.to_owned()],
+        others,
+        vec![format!("{kind}/*")],
+        vec!["*/*".to_owned()],
+    ]
 }
 
-/// The weight of each format; `None` where a range is given twice with different weights, on which the
-/// RFC has no word.
-fn weights(ranges: &[Range]) -> Option<Vec<(u16, Format)>> {
+/// The weight of each format: the largest, where several ranges name it equally.
+fn weights(ranges: &[Range]) -> Vec<(u16, Format)> {
     let weight = |format| {
-        for name in around(format) {
-            let mut given = ranges.iter().filter(|range| range.name == name);
-            if let Some(first) = given.next() {
-                return given
-                    .all(|other| other == first)
-                    .then_some((first.weight, format));
-            }
-        }
-        Some((0, format))
+        let given = around(format).map(|names| {
+            let given = ranges.iter().filter(|range| names.contains(&range.name));
+            given.map(|range| range.weight).max()
+        });
+        (given.into_iter().flatten().next().unwrap_or(0), format)
     };
     Format::ALL.into_iter().map(weight).collect()
 }
@@ -52,11 +63,13 @@ pub fn check(bytes: &[u8]) {
     let accept = String::from_utf8_lossy(bytes);
     let chosen = negotiate::format(&accept);
     if let Some(format) = chosen {
-        let lower = accept.to_ascii_lowercase();
-        let named = around(format).iter().any(|range| lower.contains(range));
+        let mut lower = accept.to_ascii_lowercase();
+        lower.retain(|c| !c.is_whitespace());
+        let names = around(format).concat();
+        let named = lower.contains('*') || names.iter().any(|range| lower.contains(range));
         assert!(named, "{accept:?} does not name {format:?}");
     }
-    let Some(weights) = ranges(&accept).and_then(|ranges| weights(&ranges)) else {
+    let Some(weights) = ranges(&accept).map(|ranges| weights(&ranges)) else {
         return;
     };
     let most = weights.iter().map(|(weight, _)| *weight).max().unwrap_or(0);
@@ -65,13 +78,13 @@ pub fn check(bytes: &[u8]) {
         .find(|(weight, _)| *weight == most && most > 0);
     let wanted = first.map(|(_, format)| *format);
     assert_eq!(chosen, wanted, "{accept:?} weighs {weights:?}");
-    // Other types do not matter, whatever their parameters say, nor do weights beyond the grammar.
+    // Other types do not matter, whatever their parameters say, nor does it how any type is named.
     for same in [
         accept.to_ascii_uppercase(),
         format!(" ,{accept}\t, "),
         format!("image/png;q=1.000,{accept},text/html"),
         format!("text/html;x=\"text/csv,;q=0,\\\",\",{accept}"),
-        format!("text/csv;q=1.001,{accept},application/xml;q=0.1234,*/*;q=.5,application/json;q=2"),
+        accept.replace("*/*", "*"),
     ] {
         assert_eq!(negotiate::format(&same), wanted, "{same:?} as {accept:?}");
     }
@@ -79,5 +92,10 @@ pub fn check(bytes: &[u8]) {
     if let Some(format) = wanted {
         let refused = format!("{};q=0", format.media_type());
         assert_ne!(negotiate::format(&refused), Some(format));
+        // With a weight that nobody can read, or that is too large, it is.
+        for weight in ["", "x", "-0", "2", "0.5.0", "1.0000"] {
+            let named = format!("*;q=.9999,{};q={weight}", format.media_type());
+            assert_eq!(negotiate::format(&named), Some(format), "{named:?}");
+        }
     }
 }

@@ -89,8 +89,8 @@ pub(super) fn list<'a, T>(
 
 /// Section 12.4.2, `weight`, in thousandths.
 ///
-/// 1000 where no parameter is called `q`. Outside the grammar: more than one, one that is not the last,
-/// and one whose value is no `qvalue`. `others` tells whether other parameters may come before it.
+/// 1000 where no parameter is called `q`. Not looked at: more than one, and one that is not the last.
+/// `others` tells whether other parameters may come before it.
 pub(super) fn weight(rest: &mut Rest<'_>, others: bool) -> Option<u16> {
     let mut weight = None;
     while let Some((name, value)) = rest.parameter() {
@@ -98,7 +98,7 @@ pub(super) fn weight(rest: &mut Rest<'_>, others: bool) -> Option<u16> {
             return None;
         }
         if name.eq_ignore_ascii_case("q") {
-            weight = Some(qvalue(value?)?);
+            weight = Some(qvalue(value.unwrap_or_default()));
         } else if !others {
             return None;
         }
@@ -106,17 +106,21 @@ pub(super) fn weight(rest: &mut Rest<'_>, others: bool) -> Option<u16> {
     Some(weight.unwrap_or(1000))
 }
 
-/// Section 12.4.2: `( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )`.
-fn qvalue(text: &str) -> Option<u16> {
+/// What a decimal number says, up to 1, and more than 0 if it is. Anything else counts as 1.
+fn qvalue(text: &str) -> u16 {
     let mut rest = Rest(text);
-    let whole = rest.character(|c| matches!(c, '0' | '1'))?;
-    if !rest.0.is_empty() {
-        rest.character(|c| c == '.')?;
-        let decimals = rest.while_in(|c| c.is_ascii_digit() && (whole == '0' || c == '0'));
-        if decimals.len() > 3 || !rest.0.is_empty() {
-            return None;
-        }
+    let whole = rest.while_in(|c| c.is_ascii_digit());
+    let point = rest.character(|c| c == '.').is_some();
+    let decimals = rest.while_in(|c| point && c.is_ascii_digit());
+    let is_number = rest.0.is_empty() && !(whole.is_empty() && decimals.is_empty());
+    if !is_number || whole.contains(|c| c != '0') {
+        return 1000;
     }
-    let value: f64 = text.parse().ok()?;
-    Some((value * 1000.0).round() as u16)
+    let digit = |place| decimals.chars().nth(place).and_then(|c| c.to_digit(10));
+    let first: u32 = [(0, 100), (1, 10), (2, 1)]
+        .map(|(place, value)| digit(place).unwrap_or(0) * value)
+        .iter()
+        .sum();
+    let tiny = first == 0 && decimals.contains(|c| c != '0');
+    first as u16 + u16::from(tiny)
 }
