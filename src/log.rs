@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use crate::problem::Problem;
 
-/// Writes one line; line breaks and other control characters in it become spaces.
+/// Writes one line; line breaks, other control characters, and what makes a line look like another become
+/// spaces.
 pub fn line(text: Arguments<'_>) {
     let line: String = text
         .to_string()
@@ -20,7 +21,20 @@ pub fn line(text: Arguments<'_>) {
 }
 
 fn printable(c: char) -> char {
-    if c.is_control() { ' ' } else { c }
+    // Line and paragraph separators, marks that turn the direction of what follows, and characters without
+    // width (Unicode, general categories Zl, Zp and Cf).
+    let misleads = matches!(
+        c,
+        '\u{AD}'
+            | '\u{61C}'
+            | '\u{200B}'..='\u{200F}'
+            | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}'
+            | '\u{FFF9}'..='\u{FFFB}'
+            | '\u{E0000}'..='\u{E007F}'
+    );
+    if c.is_control() || misleads { ' ' } else { c }
 }
 
 /// How an answer has ended.

@@ -32,7 +32,7 @@ fn with_log_requests_on_each_request_is_a_line_with_status_flows_bytes_and_time(
     let whole = stand.flows("limit=3").ok();
     let streamed = stand.flows("").ok();
     stand.flows("limit=x");
-    let log = stand.log();
+    let log = stand.logged(3);
     let lines: Vec<_> = log.lines().collect();
     let [first, second, third] = lines.as_slice() else {
         panic!("{log}")
@@ -48,4 +48,21 @@ fn with_log_requests_on_each_request_is_a_line_with_status_flows_bytes_and_time(
         third.starts_with(&format!("GET {FLOWS}?limit=x 400 0 flows ")),
         "{log}"
     );
+}
+
+/// They would make one line look like two, or like another.
+#[test]
+fn no_character_that_bends_a_line_reaches_the_log() {
+    let stand = Stand::with_variables_and_flows(&[("log_requests", "on")], [(1, 1)]);
+    let bent = [
+        '\u{85}', '\u{2028}', '\u{2029}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}',
+        '\u{200e}', '\u{200f}', '\u{feff}', '\u{61c}', '\u{200b}',
+    ];
+    for c in bent {
+        let mut client = stand.open(&format!("GET {FLOWS}?src_comp=ä{c}z"), "");
+        std::io::Read::read_to_end(&mut client, &mut Vec::new()).expect("an answer");
+    }
+    let log = stand.logged(bent.len());
+    assert_eq!(log.matches("src_comp=ä z 200").count(), bent.len(), "{log}");
+    assert!(!log.contains(bent), "{log:?}");
 }

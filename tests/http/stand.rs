@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use standin::server::MemoryOutputPipe;
@@ -23,6 +23,13 @@ pub(crate) const ENDS: [(i64, i64); 5] = [
 
 /// Where flows are.
 pub(crate) const FLOWS: &str = "/api/v1/stream/flows";
+
+/// The schema without the guard.
+pub(crate) fn unguarded_schema() -> &'static str {
+    let schema = include_str!("../../src/schema.sql");
+    let (table, _) = schema.split_once("-- The guard").expect("a guard");
+    table
+}
 
 /// A database with a server over it.
 pub(crate) struct Stand {
@@ -115,6 +122,23 @@ impl Stand {
     /// What the component has logged so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.contents()).into_owned()
+    }
+
+    /// What the component has logged once it is so many lines: a request's comes when its answer has been
+    /// taken, which its client may know first.
+    #[track_caller]
+    pub(crate) fn logged(&self, lines: usize) -> String {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let log = self.log();
+            let found = log.lines().count();
+            assert!(found <= lines, "more than {lines} lines: {log}");
+            if found == lines {
+                return log;
+            }
+            assert!(Instant::now() < until, "fewer than {lines} lines: {log}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Runs SQL on the database from beside the server.
