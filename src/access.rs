@@ -37,7 +37,7 @@ pub fn cors_headers(settings: &Settings) -> Vec<(&'static str, String)> {
         ("access-control-allow-origin", origin.clone()),
         (
             "access-control-expose-headers",
-            "Link, ETag, Flow-Watermark".to_owned(),
+            "Link, ETag, Flow-Watermark, Flow-Lineage, Retry-After".to_owned(),
         ),
     ]
 }
@@ -47,7 +47,7 @@ pub const PREFLIGHT_HEADERS: [(&str, &str); 3] = [
     ("access-control-allow-methods", "GET, HEAD"),
     (
         "access-control-allow-headers",
-        "Accept, Authorization, If-None-Match",
+        "Accept, Authorization, If-Match, If-None-Match",
     ),
     // A day: what may be asked does not change while the service runs.
     ("access-control-max-age", "86400"),

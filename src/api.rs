@@ -32,6 +32,9 @@ pub const OPENAPI: &str = "/api/v1/openapi.json";
 /// Whether flows can be served.
 pub const HEALTH: &str = "/api/v1/health";
 
+/// What of a request decides how an answer is written.
+const VARY: &str = "Accept, Accept-Encoding";
+
 /// What a path leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
@@ -133,7 +136,11 @@ pub async fn answer(request: &Request) -> Result<Response, ErrorCode> {
 async fn dispatch(method: &Method, asked: Asked<'_>) -> Result<Answer, Problem> {
     let route = route(asked.path);
     if *method == Method::OPTIONS && asked.settings.cors_origin.is_some() {
-        return Ok(preflight());
+        // It carries no token: what may be asked is no secret.
+        return match route {
+            Route::NotFound => Err(Problem::not_found(asked.path)),
+            _ => Ok(preflight()),
+        };
     }
     if route != Route::GetHealth {
         access::check(asked.settings, asked.header("authorization").as_deref())?;
@@ -141,11 +148,18 @@ async fn dispatch(method: &Method, asked: Asked<'_>) -> Result<Answer, Problem> 
     if route != Route::NotFound && !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Problem::method_not_allowed(method.as_str()));
     }
+    // Health alone passes over what it does not know: no probe may fail for that.
+    if !matches!(
+        route,
+        Route::StreamFlows | Route::GetHealth | Route::NotFound
+    ) {
+        query::refuse_any(asked.query)?;
+    }
     match route {
         Route::StreamFlows => stream_flows(asked).await,
-        Route::GetExtent => get_extent().await,
-        Route::GetBigquerySchema => Ok(Answer::json(openapi::BIGQUERY_SCHEMA)),
-        Route::GetOpenapi => Ok(Answer::json(openapi::DOCUMENT)),
+        Route::GetExtent => get_extent(asked).await,
+        Route::GetBigquerySchema => document(asked, openapi::BIGQUERY_SCHEMA),
+        Route::GetOpenapi => document(asked, openapi::DOCUMENT),
         Route::GetHealth => get_health().await,
         Route::NotFound => Err(Problem::not_found(asked.path)),
     }
@@ -162,9 +176,12 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
             .is_some_and(|list| negotiate::wants_gzip(&list));
     let coding = if gzip { Coding::Gzip } else { Coding::Identity };
     let representation = Representation::new(&query, coding);
+    let expected = asked.header("if-match");
     if let Some(known) = asked.header("if-none-match") {
         let state = page::read_state().await?;
-        if let Some(etag) = representation.etag(state)
+        let etag = representation.etag(state);
+        validator::check_expected(expected.as_deref(), etag.as_deref())?;
+        if let Some(etag) = etag
             && validator::names(&known, &etag)
         {
             page::check_goes_on(&query, state)?;
@@ -189,8 +206,13 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
         watermark,
         cut,
     } = Pages::start(&query).await?;
-    let mut headers = flow_headers(representation.etag(state), state, watermark);
+    let etag = representation.etag(state);
+    validator::check_expected(expected.as_deref(), etag.as_deref())?;
+    let mut headers = flow_headers(etag, state, watermark);
     headers.push(("content-type", format.content_type().to_owned()));
+    // A name for what is saved, where the path has none; a browser shows it all the same.
+    let name = format!("inline; filename=\"flows.{}\"", format.name());
+    headers.push(("content-disposition", name));
     if coding == Coding::Gzip {
         headers.push(("content-encoding", "gzip".to_owned()));
     }
@@ -222,7 +244,7 @@ fn flow_headers(
     watermark: Option<i64>,
 ) -> Vec<(&'static str, String)> {
     let mut headers = vec![
-        ("vary", "Accept, Accept-Encoding".to_owned()),
+        ("vary", VARY.to_owned()),
         ("cache-control", "no-cache".to_owned()),
     ];
     headers.extend(etag.map(|etag| ("etag", etag)));
@@ -232,32 +254,50 @@ fn flow_headers(
 }
 
 /// `GET /api/v1/extent`: the ends of the table, null where it is empty.
-async fn get_extent() -> Result<Answer, Problem> {
+async fn get_extent(asked: Asked<'_>) -> Result<Answer, Problem> {
     let extent = page::read_extent().await?;
-    Ok(Answer::json(
-        serde_json::to_string(&extent).unwrap_or_default(),
-    ))
+    let extent = serde_json::to_string(&extent).unwrap_or_default();
+    document(asked, &extent)
+}
+
+/// A JSON document, with a tag over its bytes.
+fn document(asked: Asked<'_>, document: &str) -> Result<Answer, Problem> {
+    let etag = validator::document_etag(document);
+    validator::check_expected(asked.header("if-match").as_deref(), Some(&etag))?;
+    let known = asked.header("if-none-match");
+    let mut answer = if known.is_some_and(|known| validator::names(&known, &etag)) {
+        Answer {
+            status: 304,
+            headers: Vec::new(),
+            body: Body::Nothing,
+        }
+    } else {
+        Answer::json(document)
+    };
+    let cached = [("etag", etag), ("cache-control", "no-cache".to_owned())];
+    answer.headers.extend(cached);
+    Ok(answer)
 }
 
 /// `GET /api/v1/health`: 200 when flows can be served, else the problem, always as JSON.
 async fn get_health() -> Result<Answer, Problem> {
-    let problem = match page::read_state().await {
-        Ok(state) if state.guard().is_some() => {
-            return Ok(Answer::json(r#"{"status":"ok"}"#));
-        }
+    let (status, document) = match page::read_state().await {
+        Ok(state) if state.guard().is_some() => (200, r#"{"status":"ok"}"#.to_owned()),
         Ok(_) => {
             let warning = serde_json::to_string(fitness::UNGUARDED).unwrap_or_default();
-            let served = format!(r#"{{"status":"ok","warning":{warning}}}"#);
-            return Ok(Answer::json(served));
+            (200, format!(r#"{{"status":"ok","warning":{warning}}}"#))
         }
-        Err(problem) => problem,
+        Err(problem) => {
+            let detail = serde_json::to_string(problem.detail()).unwrap_or_default();
+            let unfit = format!(r#"{{"status":"unavailable","detail":{detail}}}"#);
+            (503, unfit)
+        }
     };
-    let detail = serde_json::to_string(problem.detail()).unwrap_or_default();
-    let unfit = format!(r#"{{"status":"unavailable","detail":{detail}}}"#);
-    Ok(Answer {
-        status: 503,
-        ..Answer::json(unfit)
-    })
+    let mut answer = Answer::json(document);
+    answer.status = status;
+    let cached = ("cache-control", "no-store".to_owned());
+    answer.headers.push(cached);
+    Ok(answer)
 }
 
 /// What a browser asks before it lets a page of another origin ask.
@@ -272,7 +312,12 @@ fn preflight() -> Answer {
 
 fn failed(problem: &Problem, as_xml: bool) -> Answer {
     let (content_type, bytes) = problem.render(as_xml);
-    let mut headers = vec![("content-type", content_type.to_owned())];
+    let mut headers = vec![
+        ("content-type", content_type.to_owned()),
+        ("vary", VARY.to_owned()),
+        // Caches may otherwise keep a 404, 405, 410 or 414 for as long as they see fit.
+        ("cache-control", "no-store".to_owned()),
+    ];
     let more = problem
         .headers()
         .iter()

@@ -321,6 +321,21 @@ impl Query {
     }
 }
 
+/// Checks the query string of a path that takes no parameter.
+///
+/// # Errors
+/// A 400 that names the first parameter, a 414 as in [`Query::parse`].
+pub fn refuse_any(query: &str) -> Result<(), Problem> {
+    check_length(query)?;
+    let Some(pair) = query.split('&').find(|pair| !pair.is_empty()) else {
+        return Ok(());
+    };
+    let name = pair.split('=').next().unwrap_or_default();
+    let name = decode(name, name)?;
+    let detail = format!("{name:?} is no parameter, expected none here");
+    Err(Problem::invalid_detail(&name, detail))
+}
+
 /// What decides on the format where no parameter does.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fallback<'a> {

@@ -97,9 +97,9 @@ impl Settings {
         )
         .await;
         let settings = Rc::new(Self {
-            api_token: Some(token?).filter(|token| !token.is_empty()),
+            api_token: trimmed_token(&token?)?,
             compression: compression?.unwrap_or(true),
-            cors_origin: Some(origin?).filter(|origin| is_header_value(origin)),
+            cors_origin: Some(without_slash(&origin?)).filter(|origin| is_header_value(origin)),
             log_requests: log?.unwrap_or(false),
             reader_timeout: Some(timeout?.unwrap_or(READER_TIMEOUT)).filter(|time| !time.is_zero()),
         });
@@ -145,6 +145,38 @@ async fn seconds(name: &str) -> Result<Option<Duration>, Problem> {
         ));
     }
     Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))
+}
+
+/// The token without the blanks around it, which a secret out of a file often has and no client can send.
+///
+/// # Errors
+/// A 503 when there is nothing but blanks: to go on without a token would open what it was to lock.
+fn trimmed_token(token: &str) -> Result<Option<String>, Problem> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let trimmed = token.trim();
+    if trimmed.is_empty() {
+        let detail = "the variable api_token holds nothing but blanks";
+        return Err(Problem::not_ready(detail));
+    }
+    if trimmed != token {
+        crate::log::line(format_args!(
+            "variable api_token has blanks around it, which are left out"
+        ));
+    }
+    Ok(Some(trimmed.to_owned()))
+}
+
+/// The origin without a slash at its end: no browser sends one, so that none would match.
+fn without_slash(origin: &str) -> String {
+    let bare = origin.strip_suffix('/').unwrap_or(origin);
+    if bare != origin {
+        crate::log::line(format_args!(
+            "variable cors_origin is {origin:?}, taken as {bare:?}: an origin ends in no slash"
+        ));
+    }
+    bare.to_owned()
 }
 
 /// Whether a text can stand in a header; an origin that cannot is said in the log and left out.

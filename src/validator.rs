@@ -1,8 +1,9 @@
-//! Entity tags and conditional requests (RFC 9110, sections 8.8.3 and 13.1.2).
+//! Entity tags and conditional requests (RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2).
 
 use xxhash_rust::xxh64::xxh64;
 
 use crate::coding::Coding;
+use crate::problem::Problem;
 use crate::query::Query;
 use crate::state::State;
 
@@ -57,6 +58,28 @@ pub fn names(if_none_match: &str, etag: &str) -> bool {
     let mut tags = if_none_match.split(',').map(str::trim);
     // Our tags hold no comma, so the split cannot cut one that could match. Others may, with a `*` between.
     if_none_match.trim() == "*" || tags.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+/// The strong entity tag of a document that is always written in the same way.
+pub fn document_etag(document: &str) -> String {
+    format!("\"{:016x}\"", xxh64(document.as_bytes(), SEED))
+}
+
+/// Checks `If-Match`, if it is given, by strong comparison: `*` names any answer, also one without a tag.
+///
+/// # Errors
+/// A 412 when it does not name the answer's tag.
+pub fn check_expected(if_match: Option<&str>, etag: Option<&str>) -> Result<(), Problem> {
+    let Some(expected) = if_match else {
+        return Ok(());
+    };
+    // As in `names`: a split cuts no tag of ours.
+    let mut tags = expected.split(',').map(str::trim);
+    if expected.trim() == "*" || tags.any(|tag| Some(tag) == etag) {
+        Ok(())
+    } else {
+        Err(Problem::precondition_failed(expected))
+    }
 }
 
 #[cfg(test)]
@@ -137,5 +160,19 @@ mod tests {
         for list in ["", "\"0a.1.1\"", "0a.1.0", "w/\"0a.1.0\"", "\"x,*,y\""] {
             assert!(!names(list, tag), "{list}");
         }
+    }
+
+    #[test]
+    fn an_expectation_is_of_a_strong_tag_or_of_any_answer() {
+        let tag = "\"0a.1.0\"";
+        let holds = |expected, etag| check_expected(expected, etag).is_ok();
+        for list in ["\"0a.1.0\"", "\"x\", \"0a.1.0\" ,W/\"y\"", "*", " * "] {
+            assert!(holds(Some(list), Some(tag)), "{list}");
+        }
+        for list in ["", "W/\"0a.1.0\"", "\"0a.1.1\"", "0a.1.0", "\"x,*,y\""] {
+            assert!(!holds(Some(list), Some(tag)), "{list}");
+        }
+        assert!(holds(None, Some(tag)) && holds(None, None));
+        assert!(holds(Some("*"), None) && !holds(Some(tag), None));
     }
 }

@@ -95,7 +95,9 @@ fn flows_path(suffix: &str) -> Value {
             json!({ "200": reference("responses", ok), "304": reference("responses", "304") });
         add_problems(
             &mut responses,
-            &["400", "401", "406", "410", "412", "414", "500", "503"],
+            &[
+                "400", "401", "405", "406", "410", "412", "414", "500", "503",
+            ],
         );
         if !suffix.is_empty() {
             add_problems(&mut responses, &["404"]);
@@ -126,7 +128,8 @@ fn flow_responses() -> Map<String, Value> {
         "Flow-Lineage",
         "Flow-Watermark",
     ];
-    let headers = references("headers", &[&validators[..], &["Link"]].concat());
+    let headers = [&validators[..], &["Link", "Content-Disposition"]].concat();
+    let headers = references("headers", &headers);
     let content: Map<_, _> = Format::ALL
         .iter()
         .map(|format| (format.media_type().into(), content(*format)))
@@ -139,29 +142,61 @@ fn flow_responses() -> Map<String, Value> {
             "description": "what `If-None-Match` names is current",
             "headers": references("headers", &validators),
         },
+        "Document304": {
+            "description": "what `If-None-Match` names is current",
+            "headers": references("headers", &["ETag", "Cache-Control"]),
+        },
     });
     all.as_object().cloned().unwrap_or_default()
 }
 
 /// A path that answers with one JSON document.
 fn document_path(operation: &str, summary: &str, schema: &str) -> Value {
+    let is_health = operation == "get_health";
+    let headers: &[_] = if is_health {
+        &["Cache-Control"]
+    } else {
+        &["ETag", "Cache-Control"]
+    };
+    let headers = references("headers", headers);
     let content = json!({ "application/json": { "schema": reference("schemas", schema) } });
-    let mut responses = json!({ "200": { "description": summary, "content": content } });
-    match operation {
-        "get_health" => insert(
-            &mut responses,
-            "503",
-            json!({ "description": "flows cannot be served; `detail` says why", "content": content }),
-        ),
-        "get_extent" => add_problems(&mut responses, &["401", "500", "503"]),
-        _ => add_problems(&mut responses, &["401"]),
+    let answer = |method: &str, description: &str| {
+        let mut answer = json!({ "description": description, "headers": headers });
+        if method == "get" {
+            insert(&mut answer, "content", content.clone());
+        }
+        answer
+    };
+    let described = |method: &str| {
+        let mut responses = json!({ "200": answer(method, summary) });
+        if is_health {
+            let unfit = answer(method, "flows cannot be served; `detail` says why");
+            insert(&mut responses, "503", unfit);
+        } else {
+            let unchanged = reference("responses", "Document304");
+            insert(&mut responses, "304", unchanged);
+            add_problems(&mut responses, &["400", "401", "412", "414"]);
+        }
+        add_problems(&mut responses, &["405"]);
+        if operation == "get_extent" {
+            add_problems(&mut responses, &["500", "503"]);
+        }
+        let mut described = json!({
+            "operationId": operation.replacen("get", method, 1),
+            "summary": summary,
+            "responses": responses,
+        });
+        if is_health {
+            insert(&mut described, "security", json!([]));
+        }
+        described
+    };
+    let mut path = json!({ "get": described("get"), "head": described("head") });
+    if !is_health {
+        let conditions = ["If-Match", "If-None-Match"].map(|name| reference("parameters", name));
+        insert(&mut path, "parameters", json!(conditions));
     }
-    let mut described =
-        json!({ "operationId": operation, "summary": summary, "responses": responses });
-    if operation == "get_health" {
-        insert(&mut described, "security", json!([]));
-    }
-    json!({ "get": described })
+    path
 }
 
 /// One format's body.
@@ -226,6 +261,10 @@ fn parameters() -> Map<String, Value> {
     all.insert("ending".into(), ending);
     for (name, description) in [
         (
+            "If-Match",
+            "entity tags of answers that are expected; any other gets a 412",
+        ),
+        (
             "If-None-Match",
             "entity tags of answers that are known; a current one gets a 304",
         ),
@@ -270,7 +309,7 @@ fn parameter(parameter: &Parameter) -> Value {
 fn parameter_references() -> Vec<Value> {
     let names = PARAMETERS.iter().map(|parameter| parameter.name);
     names
-        .chain(["If-None-Match", "Accept-Encoding"])
+        .chain(["If-Match", "If-None-Match", "Accept-Encoding"])
         .map(|name| reference("parameters", name))
         .collect()
 }
@@ -282,7 +321,7 @@ fn headers() -> Value {
     json!({
         "ETag": header("changes with the representation, with every edit and with any new flow; only a table with a guard has one", text()),
         "Vary": header("what of the request the answer depends on", text()),
-        "Cache-Control": header("`no-cache`: ask with `If-None-Match` before using a stored answer", text()),
+        "Cache-Control": header("`no-cache`: ask with `If-None-Match` before using a stored answer; `no-store` of a problem: store none", text()),
         "Flow-Watermark": header(
             "a client that has stored the whole answer goes on with `after_id` = this; not on an answer in the order of time that a limit has cut",
             json!({ "type": "integer", "format": "int64" }),
@@ -292,6 +331,7 @@ fn headers() -> Value {
             text(),
         ),
         "Link": header("`<…>; rel=\"next\"` when a limit has cut the answer short", text()),
+        "Content-Disposition": header("a name for the file that the answer is stored in", text()),
         "Retry-After": header("seconds after which to try again", json!({ "type": "integer" })),
         "WWW-Authenticate": header("the scheme, Bearer", text()),
         "Allow": header("the methods that are", text()),
@@ -330,9 +370,11 @@ fn problem_responses() -> Map<String, Value> {
             503 => Some("Retry-After"),
             _ => None,
         };
-        if let Some(header) = header {
-            insert(&mut response, "headers", references("headers", &[header]));
-        }
+        let headers: Vec<_> = ["Vary", "Cache-Control"]
+            .into_iter()
+            .chain(header)
+            .collect();
+        insert(&mut response, "headers", references("headers", &headers));
         responses.insert(status, response);
     }
     responses
@@ -491,7 +533,7 @@ fn every_problem_and_every_parameter_is_described() {
             document["components"]["responses"][&status].is_object(),
             "{status}"
         );
-        if !matches!(status.as_str(), "404" | "405") {
+        if status != "404" {
             assert!(flows["responses"][&status].is_object(), "{status}");
         }
     }
@@ -499,5 +541,5 @@ fn every_problem_and_every_parameter_is_described() {
         .as_array()
         .unwrap()
         .len();
-    assert_eq!(listed, PARAMETERS.len() + 2);
+    assert_eq!(listed, PARAMETERS.len() + 3);
 }

@@ -166,7 +166,14 @@ fn with_cors_origin_set_its_pages_may_read_answers_and_problems() {
                 let exposed = answer.header("access-control-expose-headers");
                 let mut exposed: Vec<_> = exposed.split(", ").collect();
                 exposed.sort_unstable();
-                assert_eq!(exposed, ["ETag", "Flow-Watermark", "Link"], "{answer:?}");
+                let all = [
+                    "ETag",
+                    "Flow-Lineage",
+                    "Flow-Watermark",
+                    "Link",
+                    "Retry-After",
+                ];
+                assert_eq!(exposed, all, "{answer:?}");
             }
         }
         let post = stand.request_with("POST", FLOWS, &page).with_status(405);
@@ -226,13 +233,15 @@ fn a_preflight_is_204_without_a_token_and_allows_what_a_page_needs() {
             "{answer:?}"
         );
         let allowed = answer.header("access-control-allow-headers").to_lowercase();
-        for header in ["authorization", "if-none-match", "accept"] {
+        for header in ["authorization", "if-match", "if-none-match", "accept"] {
             assert!(
                 allowed.split(", ").any(|name| name == header),
                 "{header}: {answer:?}"
             );
         }
     }
+    let unknown = stand.request_with("OPTIONS", "/nowhere", &[("origin", origin)]);
+    problem(unknown, 404, "/nowhere");
     // A preflight opens nothing.
     stand
         .get_with(FLOWS, &[("origin", origin)])
@@ -258,5 +267,43 @@ fn without_cors_origin_no_answer_has_its_headers_and_options_is_405() {
         for name in CORS {
             assert!(!answer.has(name), "{name}: {answer:?}");
         }
+    }
+}
+
+/// A browser sends an origin without one.
+#[test]
+fn an_origin_that_is_set_with_a_slash_is_sent_without_and_that_is_said() {
+    let stand =
+        Stand::with_variables_and_flows(&[("cors_origin", "https://flows.example/")], [(1, 1)]);
+    for _ in 0..3 {
+        let answer = stand.get(FLOWS).ok();
+        let allowed = answer.header("access-control-allow-origin");
+        assert_eq!(allowed, "https://flows.example", "{answer:?}");
+    }
+    let log = stand.log();
+    assert_eq!(log.matches("variable cors_origin").count(), 1, "{log}");
+}
+
+/// A secret that is read from a file often ends in a line feed, which no header can carry.
+#[test]
+fn blanks_around_a_token_lock_nobody_out_and_are_spoken_of() {
+    for token in ["s3cret\n", " s3cret\r\n", "s3cret\t"] {
+        let stand = Stand::with_variables_and_flows(&[("api_token", token)], [(1, 1)]);
+        for _ in 0..3 {
+            assert_eq!(with_token(&stand, FLOWS, "Bearer s3cret").flows(), [(1, 1)]);
+        }
+        stand.get(FLOWS).with_status(401);
+        let log = stand.log();
+        assert_eq!(log.matches("variable api_token").count(), 1, "{log}");
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}
+
+#[test]
+fn a_token_of_blanks_alone_opens_nothing() {
+    let stand = Stand::with_variables_and_flows(&[("api_token", " \n")], [(1, 1)]);
+    for authorization in ["Bearer", "Bearer ", "Bearer  \t"] {
+        let answer = with_token(&stand, FLOWS, authorization);
+        problem(answer, 503, "api_token holds nothing but blanks");
     }
 }

@@ -1,7 +1,7 @@
 //! Conditional requests: entity tags, 304, and what a cache is told.
 
-use crate::problems::raw;
-use crate::stand::{Answer, FLOWS, Stand};
+use crate::problems::{problem, raw};
+use crate::stand::{Answer, FLOWS, Stand, unguarded_schema};
 
 fn stand() -> Stand {
     Stand::with_flows((1..=3000).map(|id| (id, id / 10)))
@@ -202,6 +202,55 @@ fn the_tag_changes_with_format_coding_and_every_parameter() {
             .status;
         assert_eq!(status, 200, "{of}");
     }
+}
+
+#[test]
+fn an_answer_that_if_match_does_not_name_is_412() {
+    let stand = stand();
+    for (target, other) in [
+        (FLOWS.to_owned(), format!("{FLOWS}?limit=2")),
+        (format!("{FLOWS}.csv?limit=3"), FLOWS.to_owned()),
+    ] {
+        let current = tag(&stand, &target, &[]);
+        let stale = tag(&stand, &other, &[]);
+        let weak = format!("W/{current}");
+        let both = format!("{stale}, {current}");
+        for (expected, status) in [
+            (current.as_str(), 200),
+            ("*", 200),
+            (&both, 200),
+            (&stale, 412),
+            (&weak, 412),
+            ("\"\"", 412),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let asked = [("if-match", expected)];
+                stand
+                    .request_with(method, &target, &asked)
+                    .with_status(status);
+            }
+        }
+        // It is looked at before If-None-Match (RFC 9110, section 13.2.2).
+        let asked = [("if-match", stale.as_str()), ("if-none-match", &current)];
+        let refused = problem(stand.get_with(&target, &asked), 412, "If-Match");
+        assert_eq!(refused["title"], "Precondition failed");
+        let asked = [("if-match", current.as_str()), ("if-none-match", &current)];
+        stand.get_with(&target, &asked).with_status(304);
+    }
+    let known = tag(&stand, FLOWS, &[]);
+    stand.insert([(3001, 1)]);
+    stand
+        .get_with(FLOWS, &[("if-match", &known)])
+        .with_status(412);
+}
+
+#[test]
+fn a_table_without_a_guard_has_no_tag_that_if_match_could_name() {
+    let stand = Stand::with_sql(unguarded_schema());
+    stand.get_with(FLOWS, &[("if-match", "*")]).ok();
+    stand
+        .get_with(FLOWS, &[("if-match", "\"x\"")])
+        .with_status(412);
 }
 
 #[test]

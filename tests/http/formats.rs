@@ -97,6 +97,25 @@ fn xml_and_ndjson_may_be_asked_for_by_their_other_names() {
     }
 }
 
+/// `curl -OJ` would save them all as `flows`.
+#[test]
+fn an_answer_names_a_file_of_its_format_wherever_that_is_said() {
+    let stand = Stand::with_lanl_head();
+    for (target, name) in [
+        (FLOWS.to_owned(), "flows.json"),
+        (format!("{FLOWS}?format=csv"), "flows.csv"),
+        (format!("{FLOWS}.xml"), "flows.xml"),
+        (format!("{FLOWS}.xml?format=ndjson"), "flows.ndjson"),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let answer = stand.request(method, &target).ok();
+            let disposition = format!("inline; filename=\"{name}\"");
+            let given = answer.header("content-disposition");
+            assert_eq!(given, disposition, "{answer:?}");
+        }
+    }
+}
+
 #[test]
 fn an_empty_answer_is_a_valid_document() {
     let stand = Stand::with_flows([]);

@@ -4,7 +4,7 @@ use flow_window::query::PARAMETERS;
 use serde_json::{Value, json};
 
 use crate::problems::problem;
-use crate::stand::{FLOWS, Stand};
+use crate::stand::{FLOWS, Stand, unguarded_schema};
 
 const EXTENT: &str = "/api/v1/extent";
 const BIGQUERY: &str = "/api/v1/schema/bigquery";
@@ -36,10 +36,7 @@ fn the_extent_is_the_ends_of_time_and_id_each_for_itself() {
 fn the_extent_of_an_empty_table_is_null() {
     let nulls = json!({"first_time": null, "last_time": null, "first_id": null, "last_id": null, "lineage": null});
     // A table without a guard has no lineage either.
-    let (table, _) = include_str!("../../src/schema.sql")
-        .split_once("-- The guard")
-        .expect("a guard");
-    let unguarded = Stand::with_sql(table).get(EXTENT).ok();
+    let unguarded = Stand::with_sql(unguarded_schema()).get(EXTENT).ok();
     assert_eq!(unguarded.json(), nulls);
     problem(Stand::without_database().get(EXTENT), 503, "no table flows");
 }
@@ -189,10 +186,80 @@ fn the_openapi_document_names_every_route_parameter_and_header_that_the_service_
         .expect("responses");
     assert!(
         statuses.keys().eq([
-            "200", "304", "400", "401", "406", "410", "412", "414", "500", "503"
+            "200", "304", "400", "401", "405", "406", "410", "412", "414", "500", "503"
         ]),
         "{statuses:?}"
     );
+}
+
+#[test]
+fn the_openapi_document_names_head_405_and_its_own_place_for_every_route() {
+    let document = Stand::with_flows([(1, 1)]).get(OPENAPI).ok().json();
+    for (path, described) in document["paths"].as_object().expect("paths") {
+        for method in ["get", "head"] {
+            let responses = &described[method]["responses"];
+            assert!(responses["405"].is_object(), "{method} {path}: {described}");
+        }
+    }
+    // Two steps up from where the document is, whatever that is under.
+    assert_eq!(document["servers"][0]["url"], "../..");
+    assert_eq!(OPENAPI.matches('/').count(), 3);
+}
+
+#[test]
+fn documents_have_a_tag_that_changes_with_them_and_gets_304() {
+    let stand = Stand::with_flows([(1, 1)]);
+    let tags = [EXTENT, BIGQUERY, OPENAPI].map(|path| {
+        let known = stand.get(path).ok();
+        assert_eq!(known.header("cache-control"), "no-cache", "{known:?}");
+        let tag = known.header("etag").to_owned();
+        for method in ["GET", "HEAD"] {
+            let conditional =
+                |name: &str, tag: &str| stand.request_with(method, path, &[(name, tag)]);
+            let unchanged = conditional("if-none-match", &tag).with_status(304);
+            assert_eq!(unchanged.body, b"", "{unchanged:?}");
+            for name in ["etag", "cache-control"] {
+                assert_eq!(unchanged.header(name), known.header(name), "{unchanged:?}");
+            }
+            conditional("if-none-match", "\"other\"").ok();
+            conditional("if-match", &tag).ok();
+            conditional("if-match", "\"other\"").with_status(412);
+        }
+        tag
+    });
+    assert!(tags[0] != tags[1] && tags[1] != tags[2], "{tags:?}");
+    stand.insert([(2, 2)]);
+    let grown = stand.get_with(EXTENT, &[("if-none-match", &tags[0])]).ok();
+    assert_eq!(grown.json()["last_id"], 2, "{grown:?}");
+}
+
+#[test]
+fn health_is_never_stored() {
+    for (stand, status) in [
+        (Stand::with_flows([]), 200),
+        (Stand::without_database(), 503),
+    ] {
+        let health = stand.get(HEALTH).with_status(status);
+        assert_eq!(health.header("cache-control"), "no-store", "{health:?}");
+    }
+}
+
+#[test]
+fn documents_refuse_parameters_as_flows_do_and_health_passes_over_them() {
+    let stand = Stand::with_flows([(1, 1)]);
+    for path in [EXTENT, BIGQUERY, OPENAPI] {
+        let refused = problem(
+            stand.get(&format!("{path}?x=1")),
+            400,
+            "\"x\" is no parameter",
+        );
+        assert_eq!(refused["parameter"], "x", "{refused}");
+        problem(stand.get(&format!("{path}?limit")), 400, "limit");
+        let long = format!("{path}?{}", "x".repeat(60_000));
+        problem(stand.get(&long), 414, "60");
+        stand.get(&format!("{path}?&")).ok();
+    }
+    stand.get(&format!("{HEALTH}?now=1")).ok();
 }
 
 #[test]

@@ -16,10 +16,20 @@ pub(crate) fn problem(answer: Answer, status: u16, detail: &str) -> serde_json::
         "application/problem+json",
         "{answer:?}"
     );
+    // Written as `Accept` says, and nothing that a cache may keep for later.
+    assert_eq!(
+        answer.header("vary"),
+        "Accept, Accept-Encoding",
+        "{answer:?}"
+    );
+    assert_eq!(answer.header("cache-control"), "no-store", "{answer:?}");
     let problem = answer.json();
     assert_eq!(problem["status"], status, "{answer:?}");
     assert!(
-        problem["type"].is_string() && problem["title"].is_string(),
+        problem["title"].is_string()
+            && problem["type"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("urn:")),
         "{answer:?}"
     );
     let said = problem["detail"].as_str().unwrap_or("");
