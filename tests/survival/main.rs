@@ -12,6 +12,7 @@
 //! - [`writer`]: a load into the table that is being read
 //! - [`load`]: 64 connections that never pause
 //! - [`stop`]: the server ends in the middle of an answer
+//! - [`http2`]: the same ends over HTTP/2
 //! - [`imports`]: what the component asks of its host, name by name
 //!
 //! What they stand on: [`stand`] is a server in this process, [`apart`] one in a process of its own, so
@@ -27,6 +28,7 @@ mod document;
 mod faults;
 mod figures;
 mod heads;
+mod http2;
 mod imports;
 mod load;
 mod namespace;

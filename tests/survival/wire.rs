@@ -31,10 +31,11 @@ pub(crate) enum End {
 
 /// An answer as far as it came.
 pub(crate) struct Answer {
-    request: String,
+    pub(crate) request: String,
     /// The status; 0 when the connection ended before one came.
     pub(crate) status: u16,
-    head: String,
+    /// The status line and the headers.
+    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
     pub(crate) end: End,
 }
@@ -167,6 +168,12 @@ impl Wire {
     /// Reads an answer to its end, however it ends.
     #[track_caller]
     pub(crate) fn answer(&mut self) -> Answer {
+        self.answer_up_to(usize::MAX)
+    }
+
+    /// Reads an answer that comes in chunks until there are `enough` bytes of its body.
+    #[track_caller]
+    pub(crate) fn answer_up_to(&mut self, enough: usize) -> Answer {
         let mut answer = Answer {
             request: self.sent.clone(),
             status: 0,
@@ -196,7 +203,7 @@ impl Wire {
                 let length = length.unwrap_or_else(|e| panic!("{e}: {answer:?}"));
                 self.take(length, &mut answer.body)
             }
-            None => self.chunks(&mut answer.body).is_some(),
+            None => self.chunks(&mut answer.body, enough).is_some(),
         };
         if ended {
             answer.end = End::Clean;
@@ -204,8 +211,8 @@ impl Wire {
         answer
     }
 
-    fn chunks(&mut self, body: &mut Vec<u8>) -> Option<()> {
-        loop {
+    fn chunks(&mut self, body: &mut Vec<u8>, enough: usize) -> Option<()> {
+        while body.len() < enough {
             let size = self.line()?;
             let size = std::str::from_utf8(&size).ok();
             let size = size.and_then(|size| usize::from_str_radix(size.trim_end(), 16).ok());
@@ -218,6 +225,7 @@ impl Wire {
                 return Some(());
             }
         }
+        None
     }
 
     /// Takes `count` bytes; false when the connection ends before.
