@@ -13,6 +13,7 @@
 //! - [`load`]: 64 connections that never pause
 //! - [`stop`]: the server ends in the middle of an answer
 //! - [`http2`]: the same ends over HTTP/2
+//! - [`proxy`]: nginx between, as docs/nginx.conf has it and as it is by default
 //! - [`imports`]: what the component asks of its host, name by name
 //!
 //! What they stand on: [`stand`] is a server in this process, [`apart`] one in a process of its own, so
@@ -32,6 +33,7 @@ mod http2;
 mod imports;
 mod load;
 mod namespace;
+mod proxy;
 mod random;
 mod readers;
 mod stand;

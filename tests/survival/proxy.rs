@@ -1,0 +1,513 @@
+//! Debian's nginx between client and server: with docs/nginx.conf an answer that is cut looks cut behind it as
+//! well; as nginx is by default, it looks whole.
+//!
+//! Where nginx is not installed these tests say so and are left out.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use standin::faults::{Fault, Point};
+use tempfile::TempDir;
+
+use crate::document::parse;
+use crate::http2;
+use crate::stand::{Database, FLOWS, FORMATS, Stand};
+use crate::wire::{Answer, End, PATIENCE, Wire, get, head_for, inflate, wait_until};
+
+/// The configuration that the operator's manual recommends.
+const DOCUMENTED: &str = include_str!("../../docs/nginx.conf");
+
+/// As little as a person would write, so that the rest is nginx's default.
+const DEFAULT: &str = "location /flows-api/ { proxy_pass http://127.0.0.1:3000/; }";
+
+/// Where these find the service.
+const UPSTREAM: &str = "127.0.0.1:3000";
+
+/// What stands before every path behind nginx.
+const PREFIX: &str = "/flows-api";
+
+/// Pages of 500, 3,000 and 1,200.
+const COUNT: u32 = 4_700;
+
+const GZIP: [(&str, &str); 1] = [("Accept-Encoding", "gzip")];
+
+/// nginx in a folder of its own; ended when dropped.
+struct Nginx {
+    process: Child,
+    address: SocketAddr,
+    /// Where it speaks HTTP/2.
+    http2: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Nginx {
+    /// Starts nginx with `location` before a server; `None`, and a word on it, where it is not installed.
+    #[track_caller]
+    fn before(stand: &Stand, location: &str) -> Option<Self> {
+        let Some(program) = program() else {
+            // Past the capture of the test harness, which hides what a test that passes prints.
+            let test = std::thread::current();
+            let test = test.name().unwrap_or("a test");
+            _ = writeln!(
+                std::io::stderr(),
+                "{test} is left out: nginx is not installed"
+            );
+            return None;
+        };
+        assert!(location.contains(UPSTREAM), "{location}");
+        let location = location.replace(UPSTREAM, &stand.address().to_string());
+        // The ports are free now; another program may be quicker to take one.
+        let mut tried = (0..5).map(|_| Self::start(program, &location));
+        let started = tried.find_map(Result::ok);
+        Some(
+            started.unwrap_or_else(|| match Self::start(program, &location) {
+                Ok(nginx) => nginx,
+                Err(log) => panic!("nginx does not start: {log}"),
+            }),
+        )
+    }
+
+    /// Starts it on two free ports. Around the location it codes whatever it can, as some have it.
+    ///
+    /// # Errors
+    /// Its log when it ends.
+    #[track_caller]
+    fn start(program: &str, location: &str) -> Result<Self, String> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [address, http2] = free_ports();
+        let configuration = format!(
+            "daemon off; master_process off; pid nginx.pid; error_log error.log;\n\
+             events {{ worker_connections 64; }}\n\
+             http {{\n\
+             access_log off; client_body_temp_path body; proxy_temp_path proxy;\n\
+             fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n\
+             gzip on; gzip_types *; gzip_proxied any;\n\
+             server {{ listen {address}; listen {http2} http2;\n{location}\n}}\n\
+             }}\n"
+        );
+        std::fs::write(folder.path().join("nginx.conf"), configuration).expect("a file");
+        let mut process = Command::new(program)
+            .arg("-p")
+            .arg(folder.path())
+            .args(["-c", "nginx.conf", "-e", "error.log"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx starts");
+        let mut ended = false;
+        wait_until("nginx listens", || {
+            ended = process.try_wait().expect("its state").is_some();
+            ended
+                || [address, http2]
+                    .iter()
+                    .all(|a| TcpStream::connect(a).is_ok())
+        });
+        if ended {
+            let log = std::fs::read_to_string(folder.path().join("error.log"));
+            return Err(log.unwrap_or_default());
+        }
+        Ok(Self {
+            process,
+            address,
+            http2,
+            _folder: folder,
+        })
+    }
+
+    /// Asks for what the service has at `target`, on a connection of its own.
+    #[track_caller]
+    fn ask(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        Wire::open(self.address).ask(&format!("{PREFIX}{target}"), headers)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+/// nginx's name, or its place on Debian, which may not be on the path.
+fn program() -> Option<&'static str> {
+    let names = ["nginx", "/usr/sbin/nginx"];
+    let runs = |name: &&&str| {
+        let asked = Command::new(name).arg("-v").stderr(Stdio::null()).status();
+        asked.is_ok_and(|status| status.success())
+    };
+    names.iter().find(runs).copied()
+}
+
+/// Two ports that nobody listens on.
+#[track_caller]
+fn free_ports() -> [SocketAddr; 2] {
+    [(); 2]
+        .map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        .map(|listener| listener.local_addr().expect("its address"))
+}
+
+/// What a client takes a link to mean (RFC 3986, section 5.2): `reference` from within the document `base`.
+fn resolved(base: &str, reference: &str) -> String {
+    if reference.starts_with('/') {
+        return reference.to_owned();
+    }
+    let (path, query) = match reference.split_once('?') {
+        Some((path, query)) => (path, format!("?{query}")),
+        None => (reference, String::new()),
+    };
+    let mut segments: Vec<_> = base.split('?').next().unwrap_or(base).split('/').collect();
+    segments.pop();
+    for segment in path.split('/') {
+        match segment {
+            "." => {}
+            ".." => _ = segments.pop(),
+            _ => segments.push(segment),
+        }
+    }
+    segments.join("/") + &query
+}
+
+/// Where an answer's `Link` leads to, if it is there.
+#[track_caller]
+fn next(answer: &Answer) -> Option<&str> {
+    let link = answer.header("link");
+    let target = link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"");
+    Some(target.unwrap_or_else(|| panic!("{link}: {answer:?}")))
+}
+
+/// The ids of an answer in NDJSON.
+#[track_caller]
+fn ids(answer: &Answer) -> Vec<i64> {
+    let lines = answer.body.split_inclusive(|byte| *byte == b'\n');
+    let records = lines.map(serde_json::from_slice::<serde_json::Value>);
+    let ids = records.map(|record| record.ok()?["id"].as_i64());
+    ids.map(|id| id.unwrap_or_else(|| panic!("no id: {answer:?}")))
+        .collect()
+}
+
+/// A server that fails in the middle of its first answer to `target`, and that answer whole.
+#[track_caller]
+fn about_to_fail(database: &Database, target: &str, headers: &[(&str, &str)]) -> (Stand, Answer) {
+    at_the_last_page(
+        database,
+        target,
+        headers,
+        Fault::Fail("disk I/O error".into()),
+    )
+}
+
+/// A server with `fault` at the last page of its first answer to `target`, and that answer whole.
+#[track_caller]
+fn at_the_last_page(
+    database: &Database,
+    target: &str,
+    headers: &[(&str, &str)],
+    fault: Fault,
+) -> (Stand, Answer) {
+    let stand = database.serve();
+    let whole = Wire::open(stand.address()).ask(target, headers).ok();
+    let rows = stand.faults().passed(Point::Row);
+    let stand = database.serve();
+    stand.faults().plan(Point::Row, rows..=rows, fault);
+    (stand, whole)
+}
+
+/// Every format, with gzip and without.
+fn representations() -> impl Iterator<Item = (&'static str, &'static [(&'static str, &'static str)])>
+{
+    let codings = [&[][..], &GZIP];
+    FORMATS
+        .into_iter()
+        .flat_map(move |format| codings.map(|coding| (format, coding)))
+}
+
+#[test]
+fn as_documented_an_answer_is_the_one_that_the_server_gives() {
+    let database = Database::with_flows(COUNT);
+    let stand = database.serve();
+    let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+        return;
+    };
+    for (format, coding) in representations() {
+        let flows = format!("{FLOWS}.{format}");
+        for target in [
+            flows.clone(),
+            format!("{flows}?limit=3"),
+            format!("{flows}?after_id=4600"),
+            format!("{flows}?limit=x"),
+            // The service does not code it; nginx would, without `gzip off`.
+            "/api/v1/openapi.json".to_owned(),
+        ] {
+            let direct = Wire::open(stand.address()).ask(&target, coding);
+            let answer = nginx.ask(&target, coding);
+            assert_eq!((answer.status, answer.end), (direct.status, End::Clean));
+            assert!(answer.body == direct.body, "{answer:?}\n{direct:?}");
+            for name in [
+                "content-type",
+                "content-encoding",
+                "content-length",
+                "etag",
+                "vary",
+                "cache-control",
+                "flow-watermark",
+                "flow-lineage",
+                "link",
+            ] {
+                let (here, there) = (answer.header(name), direct.header(name));
+                assert_eq!(here, there, "{name}: {answer:?}\n{direct:?}");
+            }
+            if answer.status == 200 && target.starts_with(&flows) {
+                assert_ne!(answer.header("etag"), "", "{answer:?}");
+                let tag = ("If-None-Match", answer.header("etag"));
+                let again = nginx.ask(&target, &[coding, &[tag]].concat());
+                assert_eq!((again.status, again.body.len()), (304, 0), "{again:?}");
+                assert_eq!(again.header("etag"), answer.header("etag"), "{again:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn as_documented_an_answer_that_fails_in_its_middle_is_cut() {
+    let database = Database::with_flows(COUNT);
+    for (format, coding) in representations() {
+        let target = format!("{FLOWS}.{format}");
+        let (stand, whole) = about_to_fail(&database, &target, coding);
+        let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+            return;
+        };
+        let cut = nginx.ask(&target, coding);
+        assert_eq!(stand.faults().struck(), 1, "{cut:?}");
+        assert_seen_to_fail(&cut, &whole);
+
+        let (stand, whole) = about_to_fail(&database, &target, coding);
+        let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+            return;
+        };
+        let target = format!("{PREFIX}{target}");
+        let cut = http2::ask(nginx.http2, "GET", &target, coding);
+        assert_eq!(stand.faults().struck(), 1, "{cut:?}");
+        assert_seen_to_fail(&cut, &whole);
+    }
+}
+
+/// A part of the whole that does not end, or nginx's own word where the server was cut off before its head.
+#[track_caller]
+fn assert_seen_to_fail(cut: &Answer, whole: &Answer) {
+    let part = cut.end == End::Cut && whole.body.starts_with(&cut.body);
+    assert!(cut.status == 502 || cut.status == 200 && part, "{cut:?}");
+}
+
+#[test]
+fn as_documented_flows_arrive_before_the_rest_is_read() {
+    let database = Database::with_flows(COUNT);
+    for format in FORMATS {
+        let target = format!("{FLOWS}.{format}");
+        let stall = Fault::Delay(2 * PATIENCE);
+        let (stand, whole) = at_the_last_page(&database, &target, &[], stall);
+        let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+            return;
+        };
+        // Two pages of three: 500 and 3,000 flows of 4,700.
+        let ends = whole
+            .body
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n');
+        let ends: Vec<_> = ends.map(|(place, _)| place).collect();
+        // JSON parts records with a comma and a line feed, which come with the next record.
+        let enough = ends[3_498];
+        let mut wire = Wire::open(nginx.address);
+        wire.send(head_for(&format!("{PREFIX}{target}"), &[]).as_bytes());
+        let begun = wire.answer_up_to(enough);
+        assert_eq!(begun.status, 200, "{begun:?}");
+        assert!(begun.body.len() >= enough, "{begun:?}");
+        wait_until("the last page stalls", || stand.faults().struck() == 1);
+        assert!(whole.body.starts_with(&begun.body), "{begun:?}");
+    }
+}
+
+#[test]
+fn as_documented_a_client_that_leaves_or_stalls_does_so_for_the_server_too() {
+    // Some 30 MB, far more than the buffers of three sockets.
+    let database = Database::with_flows(200_000);
+    let stand = database.serve();
+    let rows = {
+        stand.get(FLOWS).ok();
+        stand.faults().passed(Point::Row)
+    };
+    stand.faults().clear();
+    let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+        return;
+    };
+    let mut wire = Wire::open(nginx.address);
+    wire.send(head_for(&format!("{PREFIX}{FLOWS}"), &[]).as_bytes());
+    wire.wait_for_bytes();
+    // nginx would have put all of it on the disk by now.
+    std::thread::sleep(Duration::from_secs(1));
+    let read = stand.faults().passed(Point::Row);
+    assert!(
+        read < rows / 2,
+        "{read} of {rows} pages for a client that takes none"
+    );
+    drop(wire);
+    stand.settle();
+    let read = stand.faults().passed(Point::Row);
+    assert!(
+        read < rows / 2,
+        "{read} of {rows} pages for a client that has left"
+    );
+}
+
+#[test]
+fn as_documented_links_lead_on_below_the_prefix() {
+    let database = Database::with_flows(COUNT);
+    let stand = database.serve();
+    let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+        return;
+    };
+    for start in [
+        format!("{FLOWS}.ndjson?limit=1000"),
+        format!("{FLOWS}?format=ndjson&limit=1000"),
+        format!("{FLOWS}.ndjson?limit=1000&after_id=0"),
+    ] {
+        let mut at = format!("{PREFIX}{start}");
+        let mut found = Vec::new();
+        loop {
+            let portion = get(nginx.address, &at).ok();
+            found.extend(ids(&portion));
+            let Some(next) = next(&portion) else { break };
+            assert!(
+                found.len() < COUNT as usize,
+                "{start}: links without an end"
+            );
+            at = resolved(&at, next);
+        }
+        assert!(found.into_iter().eq(1..=i64::from(COUNT)), "{start}");
+    }
+}
+
+#[test]
+fn as_documented_the_openapi_document_leads_to_every_route_below_the_prefix() {
+    let database = Database::with_flows(10);
+    let stand = database.serve();
+    let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+        return;
+    };
+    let at = format!("{PREFIX}/api/v1/openapi.json");
+    let document = get(nginx.address, &at).ok();
+    let document: serde_json::Value = serde_json::from_slice(&document.body).expect("JSON");
+    let server = document["servers"][0]["url"].as_str().expect("a server");
+    let server = resolved(&at, server);
+    for path in document["paths"].as_object().expect("paths").keys() {
+        let path = path.replace("{ending}", "json");
+        let target = format!("{}{path}", server.trim_end_matches('/'));
+        get(nginx.address, &target).ok();
+    }
+}
+
+/// A question of 7,000 bytes, nearly as long as nginx takes them (8 KiB with the rest of the line), whose
+/// `Link` is as long.
+fn long_question() -> String {
+    let filler = "x".repeat(7_000);
+    format!("{FLOWS}.ndjson?limit=1&src_comp=C1&src_comp=C2&src_comp={filler}")
+}
+
+#[test]
+fn as_documented_a_long_question_is_answered_in_portions() {
+    let database = Database::with_flows(10);
+    let stand = database.serve();
+    let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+        return;
+    };
+    let first = nginx.ask(&long_question(), &[]).ok();
+    let link = next(&first).unwrap_or_else(|| panic!("no Link: {first:?}"));
+    let second = resolved(&format!("{PREFIX}{}", long_question()), link);
+    let second = get(nginx.address, &second).ok();
+    assert_eq!((ids(&first), ids(&second)), (vec![1], vec![2]));
+}
+
+/// What the manual says of nginx's default, so that it stays true.
+#[test]
+fn by_default_an_answer_that_fails_in_its_middle_ends_as_if_it_were_whole() {
+    let database = Database::with_flows(COUNT);
+    for (format, coding) in representations() {
+        let target = format!("{FLOWS}.{format}");
+        let (stand, whole) = about_to_fail(&database, &target, coding);
+        let Some(nginx) = Nginx::before(&stand, DEFAULT) else {
+            return;
+        };
+        let cut = nginx.ask(&target, coding).ok();
+        assert_eq!(stand.faults().struck(), 1, "{cut:?}");
+        assert!(
+            cut.body.len() < whole.body.len() && whole.body.starts_with(&cut.body),
+            "{cut:?}"
+        );
+        if !coding.is_empty() {
+            // A reader that looks for gzip's own end finds none; most do not look.
+            assert!(inflate(&cut.body).is_err(), "{cut:?}");
+        } else if matches!(format, "json" | "xml") {
+            assert!(parse(format, &cut.body).is_err(), "{cut:?}");
+        }
+    }
+    for format in ["ndjson", "csv"] {
+        let target = format!("{FLOWS}.{format}?end=1");
+        let (stand, whole) = about_to_fail(&database, &target, &[]);
+        let Some(nginx) = Nginx::before(&stand, DEFAULT) else {
+            return;
+        };
+        let cut = nginx.ask(&target, &[]).ok();
+        let ended = |body: &[u8]| {
+            let text = String::from_utf8_lossy(body).into_owned();
+            let last = text.lines().next_back().unwrap_or_default();
+            last.starts_with("{\"end\":true,") || last.starts_with("end,")
+        };
+        assert!(
+            ended(&whole.body) && !ended(&cut.body),
+            "{whole:?}\n{cut:?}"
+        );
+    }
+}
+
+/// As above.
+#[test]
+fn by_default_a_long_link_is_a_bad_gateway() {
+    let database = Database::with_flows(10);
+    let stand = database.serve();
+    let Some(nginx) = Nginx::before(&stand, DEFAULT) else {
+        return;
+    };
+    let answer = nginx.ask(&long_question(), &[]);
+    assert_eq!(answer.status, 502, "{answer:?}");
+}
+
+/// The same without a proxy: HTTP/1.0 has no way to say that a body of unknown length is cut.
+#[test]
+fn to_a_client_of_http_1_0_an_answer_that_fails_in_its_middle_looks_whole() {
+    let database = Database::with_flows(COUNT);
+    let (stand, whole) = about_to_fail(&database, FLOWS, &[]);
+    let mut wire = Wire::open(stand.address());
+    wire.send(format!("GET {FLOWS} HTTP/1.0\r\nHost: flows\r\n\r\n").as_bytes());
+    let mut came = Vec::new();
+    let read = wire.socket().read_to_end(&mut came);
+    let came = String::from_utf8_lossy(&came).into_owned();
+    read.unwrap_or_else(|error| panic!("{error}: {came}"));
+    assert_eq!(stand.faults().struck(), 1);
+    let (head, body) = came.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.0 200 "), "{head}");
+    let head = head.to_lowercase();
+    assert!(
+        !head.contains("content-length") && !head.contains("chunked"),
+        "{head}"
+    );
+    assert!(
+        !body.is_empty()
+            && body.len() < whole.body.len()
+            && whole.body.starts_with(body.as_bytes()),
+        "{} bytes of {}",
+        body.len(),
+        whole.body.len()
+    );
+}
