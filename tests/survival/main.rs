@@ -8,12 +8,14 @@
 //! - [`content`]: whatever a table can hold, read back by independent parsers
 //! - [`disk`]: a disk that takes nothing more
 //! - [`clients`]: clients that leave, stall, or come all at once
+//! - [`readers`]: readers that leave or take nothing, and what their answers go on to cost
 //! - [`heads`]: request heads that are none
 //! - [`writer`]: a load into the table that is being read
 //! - [`load`]: 64 connections that never pause
 //! - [`stop`]: the server ends in the middle of an answer
 //! - [`http2`]: the same ends over HTTP/2
 //! - [`proxy`]: nginx between, as docs/nginx.conf has it and as it is by default
+//! - [`replace`]: another file under a server that is being read from
 //! - [`imports`]: what the component asks of its host, name by name
 //!
 //! What they stand on: [`stand`] is a server in this process, [`apart`] one in a process of its own, so
@@ -36,6 +38,7 @@ mod namespace;
 mod proxy;
 mod random;
 mod readers;
+mod replace;
 mod stand;
 mod stop;
 mod wire;
