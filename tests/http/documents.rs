@@ -52,6 +52,17 @@ fn every_kind_of_problem_has_a_name_and_a_section_of_the_readme() {
 }
 
 #[test]
+fn the_manual_quotes_the_configuration_of_nginx_that_is_tested() {
+    let manual = include_str!("../../docs/operations.md");
+    let tested = include_str!("../../docs/nginx.conf");
+    let quoted = format!("```nginx\n{tested}```\n");
+    assert!(
+        manual.contains(&quoted),
+        "docs/operations.md lacks\n{quoted}"
+    );
+}
+
+#[test]
 fn the_component_stays_below_750_kb() {
     let wasm = concat!(
         env!("CARGO_MANIFEST_DIR"),
