@@ -244,7 +244,7 @@ fn a_query_that_no_link_has_room_for_is_414_and_any_other_leads_on() {
         let second = stand.get(&first.next().expect("a Link")).ok();
         let third = stand.get(&second.next().expect("a second Link"));
         assert_eq!(third.flows(), ties(5)[4..], "{fill}");
-        for more in [most + 1, 60_000 / fill.len()] {
+        for more in [most + 1, 65_000 / fill.len()] {
             let refused = stand.flows(&query(fill.repeat(more)));
             let length = (overhead + more * escaped).to_string();
             let refused = problem(refused, 414, &length);

@@ -134,9 +134,9 @@ fn every_edit_ends_the_cursors_and_an_arrival_none() {
         for query in ["limit=10", "limit=700&after_id=0", "limit=5&src_comp=C1"] {
             let stand = stand(3000, "delete");
             let first = stand.flows(query).ok();
-            stand.get(first.next().expect("a Link")).ok();
+            stand.get(&first.next().expect("a Link")).ok();
             edit(&stand, sql);
-            let gone = problem(stand.get(first.next().expect("a Link")), 410, "edited");
+            let gone = problem(stand.get(&first.next().expect("a Link")), 410, "edited");
             assert_eq!(gone["parameter"], "cursor", "{sql}: {gone}");
         }
     }
@@ -144,7 +144,7 @@ fn every_edit_ends_the_cursors_and_an_arrival_none() {
     let first = stand.flows("limit=700").ok();
     for sql in ARRIVALS {
         stand.execute(sql);
-        stand.get(first.next().expect("a Link")).ok();
+        stand.get(&first.next().expect("a Link")).ok();
     }
 }
 
@@ -253,7 +253,7 @@ fn a_cursor_of_more_than_the_table_has_is_gone() {
     // The copy has the same guard, and 100 flows less.
     std::fs::rename(&backup, stand.database()).expect("a move");
     std::thread::sleep(std::time::Duration::from_millis(1500));
-    problem(stand.get(first.next().expect("a Link")), 410, "cursor");
+    problem(stand.get(&first.next().expect("a Link")), 410, "cursor");
     problem(stand.flows("after_id=1100"), 410, "beyond");
 }
 
@@ -343,13 +343,13 @@ fn without_a_guard_a_cursor_asks_for_the_flow_it_stands_on() {
     fill(&stand, 3000);
     let first = stand.flows("limit=10").ok();
     let next = first.next().expect("a Link");
-    stand.get(next).ok();
+    stand.get(&next).ok();
     stand.execute("DELETE FROM flows WHERE id = 10");
-    problem(stand.get(next), 410, "cursor");
+    problem(stand.get(&next), 410, "cursor");
     // And for no more than the table has.
     let first = stand.flows("limit=20").ok();
     stand.execute("DELETE FROM flows WHERE id > 2000");
-    problem(stand.get(first.next().expect("a Link")), 410, "cursor");
+    problem(stand.get(&first.next().expect("a Link")), 410, "cursor");
     problem(stand.flows("after_id=2001"), 410, "beyond");
 }
 
@@ -372,11 +372,11 @@ fn a_guard_that_is_lost_or_damaged_is_not_relied_on() {
         assert!(!whole && flows < LONG as usize, "{sql}: {flows} flows");
         let answer = stand.get(FLOWS).ok();
         assert!(!answer.has("etag"), "{sql}: {answer:?}");
-        problem(stand.get(first.next().expect("a Link")), 410, "cursor");
+        problem(stand.get(&first.next().expect("a Link")), 410, "cursor");
         // Made whole again it is another one: what happened meanwhile nobody knows.
         stand.execute(SCHEMA);
         std::thread::sleep(std::time::Duration::from_millis(1500));
-        problem(stand.get(first.next().expect("a Link")), 410, "cursor");
+        problem(stand.get(&first.next().expect("a Link")), 410, "cursor");
     }
 }
 
