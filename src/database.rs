@@ -233,8 +233,8 @@ fn problem_from(error: &Error) -> Problem {
         )
     } else if says(&["disk I/O error", "disk is full"]) {
         Problem::not_ready("the disk under the database is full or fails; see the log")
-    } else if says(&["JSON cannot hold BLOB"]) {
-        Problem::internal("a flow holds a BLOB, which no format can write")
+    } else if says(&["JSON cannot hold BLOB", "malformed JSON"]) {
+        Problem::unnamed_blob()
     } else if says(&["exceeds limit", "too big", "out of memory"]) {
         Problem::too_large()
     } else {

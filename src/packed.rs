@@ -180,12 +180,16 @@ impl<'a> Records<'a> {
             );
             return Ok(None);
         };
+        let start = rest;
         let mut record = Record::default();
         let mut exact = true;
         for (i, (piece, field)) in record.iter_mut().zip(&FIELDS).enumerate() {
             let shape;
-            (*piece, shape, rest) = next_piece(rest)
-                .with_context(|| format!("{} of a flow is neither number nor text", field.name))?;
+            (*piece, shape, rest) = next_piece(rest).with_context(|| {
+                let id = next_piece(start).map(|(id, ..)| id.bytes());
+                let id = String::from_utf8_lossy(id.unwrap_or(b"?"));
+                format!("flow {id}: {} is neither number nor text", field.name)
+            })?;
             exact &= shape == Some(field.kind) || (i >= KEYS && piece.bytes() == b"null");
         }
         // Behind a record's last piece its bracket has been taken; a comma parts it from the next.

@@ -549,8 +549,23 @@ impl PageWalk {
                 Err(problem) if problem.is_too_large() && asked > 1 => {
                     self.rows = asked.checked_div(16).unwrap_or(1).max(1);
                 }
+                Err(problem) if problem.is_unnamed_blob() => {
+                    return Err(self.name_blob(problem, asked, reader).await);
+                }
                 result => return result,
             }
+        }
+    }
+
+    /// Searches a page of `asked` flows for the BLOB at which SQLite has stopped: among millions of flows nobody
+    /// else would find it.
+    async fn name_blob(&self, problem: Problem, asked: i64, reader: &mut Reader) -> Problem {
+        let statement = self
+            .walk(asked, LOOKED)
+            .blob_statement(reader.table.guarded);
+        match reader.row(statement).await.map(|(_, mut row)| row.next()) {
+            Ok(Some(Value::Blob(place))) => Problem::blob(&String::from_utf8_lossy(&place)),
+            _ => problem,
         }
     }
 

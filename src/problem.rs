@@ -115,7 +115,7 @@ pub struct Problem {
     remedy: Option<Remedy>,
 }
 
-/// What may get past a problem.
+/// What may get past a problem, or tell more of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Remedy {
     /// A page of fewer records.
@@ -124,6 +124,8 @@ enum Remedy {
     NewStart,
     /// Another look at what the table has.
     NewCheck,
+    /// A search for the flow at fault.
+    Search,
 }
 
 /// A flow that no format can write: the error names it and says why.
@@ -254,6 +256,20 @@ impl Problem {
         }
     }
 
+    /// 500: SQLite has refused to pack a BLOB, and does not say which; see [`Problem::is_unnamed_blob`].
+    pub fn unnamed_blob() -> Self {
+        let detail = "a flow holds a BLOB, which no format can write";
+        Self {
+            remedy: Some(Remedy::Search),
+            ..Self::new(Kind::Internal, detail)
+        }
+    }
+
+    /// 500: the BLOB of a flow, `"flow ID: COLUMN"`.
+    pub fn blob(place: &str) -> Self {
+        Self::internal(format!("{place} is a BLOB, which no format can write"))
+    }
+
     /// For the log: a client that has taken nothing of its answer for so long.
     pub fn reader_stalled(timeout: Duration) -> Self {
         let detail = format!(
@@ -285,6 +301,11 @@ impl Problem {
     pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
         self.cause = Some(cause.into());
         self
+    }
+
+    /// Whether a BLOB is at fault whose flow and column have not been searched for.
+    pub fn is_unnamed_blob(&self) -> bool {
+        self.remedy == Some(Remedy::Search)
     }
 
     /// Whether the page was too large for one row, so that one of fewer records may do.

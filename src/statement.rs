@@ -175,6 +175,47 @@ impl Walk<'_> {
         }
     }
 
+    /// The statement that names the page's first value which SQLite refuses to pack: a BLOB that is no JSON of
+    /// its own. Its row holds the table's state, and `flow ID: COLUMN` as a BLOB or NULL if there is none.
+    pub fn blob_statement(&self, guarded: bool) -> Statement {
+        let mut bound = Bound::default();
+        let base = where_clause(&self.base(&mut bound));
+        let mut conditions = self.matching(&mut bound);
+        let rows = if conditions.is_empty() {
+            self.taken
+        } else {
+            self.looked
+        };
+        let rows = bound.integer(rows);
+        let refused: Vec<_> = self
+            .columns
+            .split(", ")
+            .map(|column| {
+                // 8: SQLite's binary JSON, looked at closely.
+                let is_refused =
+                    format!("typeof({column}) = 'blob' AND NOT json_valid({column}, 8)");
+                (column, is_refused)
+            })
+            .collect();
+        let any: Vec<_> = refused.iter().map(|(_, is)| format!("({is})")).collect();
+        conditions.push(format!("({})", any.join(" OR ")));
+        let named: Vec<_> = refused
+            .iter()
+            .map(|(column, is)| format!("WHEN {is} THEN '{column}'"))
+            .collect();
+        let (named, matching) = (named.join(" "), where_clause(&conditions));
+        let order = self.order();
+        let state = self.state(guarded, &mut bound);
+        let text = format!(
+            "SELECT ({state}), (SELECT CAST('flow ' || quote(id) || ': ' || CASE {named} END AS BLOB) \
+             FROM (SELECT {COLUMNS} FROM flows{base} ORDER BY {order} LIMIT {rows}){matching} LIMIT 1)"
+        );
+        Statement {
+            text,
+            parameters: bound.0,
+        }
+    }
+
     fn state(&self, guarded: bool, bound: &mut Bound) -> String {
         state::select(guarded, self.stands_on, |value| bound.integer(value))
     }
@@ -396,6 +437,7 @@ mod tests {
                                 walk.statement(guarded),
                                 walk.place_statement(guarded),
                                 walk.count_statement(guarded),
+                                walk.blob_statement(guarded),
                             ]);
                         }
                     }

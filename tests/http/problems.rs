@@ -219,10 +219,15 @@ fn a_value_that_no_format_can_write_is_500_without_sql_or_path() {
     for (value, detail) in [
         ("'many'", "flow 1: byte_count is \"many\", not an integer"),
         ("1.5", "flow 1: byte_count is 1.5, not an integer"),
-        ("x'ff00'", "BLOB"),
+        (
+            "x'ff00'",
+            "flow 1: byte_count is a BLOB, which no format can write",
+        ),
+        ("x'0f'", "flow 1: byte_count is a BLOB"),
+        ("x'1d'", "flow 1: byte_count is a BLOB"),
         (
             "jsonb('[1]')",
-            "byte_count of a flow is neither number nor text",
+            "flow 1: byte_count is neither number nor text",
         ),
     ] {
         stand.execute(&format!("UPDATE flows SET byte_count = {value}"));
@@ -235,6 +240,43 @@ fn a_value_that_no_format_can_write_is_500_without_sql_or_path() {
     }
     stand.execute("UPDATE flows SET byte_count = 1, src_comp = CAST(x'ff' AS TEXT)");
     problem(stand.get(FLOWS), 500, "not UTF-8");
+}
+
+/// Nobody finds one value among millions by himself.
+#[test]
+fn a_blob_is_named_by_flow_and_column_wherever_it_is() {
+    let stand = Stand::with_flows((1..=30_000).map(|id| (id, id / 99)));
+    let target = format!("{FLOWS}.ndjson");
+    for (id, column) in [(1, "duration"), (450, "src_port"), (25_000, "dst_comp")] {
+        // In a flow behind it, and in a column behind it, is another one.
+        stand.execute(&format!(
+            "UPDATE flows SET {column} = x'00ff00', byte_count = x'00ff' WHERE id = {id};
+             UPDATE flows SET src_comp = x'00ff' WHERE id = {id} + 1"
+        ));
+        let place = format!("flow {id}: {column} is a BLOB, which no format can write");
+        for question in [
+            "",
+            "src_comp=C1",
+            "after_id=0",
+            "after_id=0&scanned_after=-1",
+        ] {
+            let before = stand.log().lines().count();
+            let target = format!("{target}?{question}");
+            if id < 500 {
+                problem(stand.get(&target), 500, &place);
+            } else {
+                assert!(!raw(&stand, &target).ends_with("0\r\n\r\n"), "{target}");
+            }
+            let log = stand.logged(before + 1);
+            let line = log.lines().last().unwrap_or_default();
+            assert!(line.contains(&place), "{target}: {line}");
+        }
+        // A flow that is not asked for is in nobody's way.
+        stand
+            .flows("src_port=N1&dst_comp=C2&scanned_before=0&scanned_after=0")
+            .ok();
+        stand.execute("UPDATE flows SET duration = 0, src_port = 'N1', src_comp = 'C1', dst_comp = 'C2', byte_count = 1 WHERE id < 30000");
+    }
 }
 
 /// What a client of `target` receives to the end of the connection, body and framing.
