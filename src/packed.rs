@@ -483,7 +483,8 @@ mod tests {
             assert_eq!(plain(&three), 3, "{three}");
             assert_eq!(counted_records(&three, 3).unwrap()[2][9], "1234567890");
             for odd in [
-                ",", "&", "<", ">", "\\\\", "\\\"", "\n", "\u{0}", "\u{1f}", "\u{fffe}",
+                ",", "&", "<", ">", "\\\\", "\\\"", "\n", "\u{0}", "\u{1f}", "\u{fffe}", "\u{85}",
+                "\u{2028}", "\u{2029}",
             ] {
                 let odd = record(&format!("{comp}{odd}"));
                 assert_eq!(plain(&format!("{ONE},{odd},{ONE}")), 1, "{odd}");

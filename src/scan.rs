@@ -14,7 +14,8 @@ struct Classes {
     close: u64,
     minus: u64,
     digit: u64,
-    /// Control characters, backslashes, and what XML escapes or cannot hold (U+FFFE starts with 0xEF).
+    /// Control characters, backslashes, what XML escapes or cannot hold (U+FFFE starts with 0xEF), and what JSON
+    /// escapes beyond ASCII (U+0085 starts with 0xC2, U+2028 with 0xE2).
     special: u64,
 }
 
@@ -42,7 +43,9 @@ fn classes(block: &[u8; 64]) -> Classes {
         let control = u8x16_lt(bytes, u8x16_splat(b' '));
         // `<` and `>` differ in one bit.
         let angle = u8x16_eq(v128_and(bytes, u8x16_splat(!2)), u8x16_splat(b'<'));
-        let markup = v128_or(angle, v128_or(is(b'&'), is(0xEF)));
+        // So do the bytes before which a line may end beyond ASCII.
+        let line = u8x16_eq(v128_and(bytes, u8x16_splat(!0x20)), u8x16_splat(0xC2));
+        let markup = v128_or(v128_or(angle, line), v128_or(is(b'&'), is(0xEF)));
         classes.special |= bits(v128_or(control, v128_or(is(b'\\'), markup)));
         shift = shift.wrapping_add(16);
     }
@@ -61,7 +64,7 @@ fn classes(block: &[u8; 64]) -> Classes {
             b']' => &mut classes.close,
             b'-' => &mut classes.minus,
             b'0'..=b'9' => &mut classes.digit,
-            ..b' ' | b'\\' | b'<' | b'>' | b'&' | 0xEF => &mut classes.special,
+            ..b' ' | b'\\' | b'<' | b'>' | b'&' | 0xC2 | 0xE2 | 0xEF => &mut classes.special,
             _ => &mut 0,
         };
         *class |= bit;

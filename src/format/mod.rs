@@ -155,10 +155,10 @@ impl Encoder {
     ) -> Result<bool> {
         // One loop a format: the choice is made once a part.
         match self.format {
-            Format::Json => self.each(records, out, full, json::piece, json::piece),
+            Format::Json => self.each(records, out, full, json::plain, json::piece),
             Format::Xml => self.each(records, out, full, xml::plain, xml::piece),
             // In one loop with JSON a record took 138 ns instead of 122.
-            Format::Ndjson => self.each(records, out, full, json::piece, json::piece),
+            Format::Ndjson => self.each(records, out, full, json::plain, json::piece),
             Format::Csv => self.each(records, out, full, csv::plain, csv::piece),
         }
     }
@@ -262,6 +262,27 @@ mod tests {
         let lines = body(Format::Ndjson, TWO);
         assert_eq!(format!("[{}]", lines.trim_end().replace('\n', ",\n")), text);
         assert!(lines.ends_with('\n'));
+    }
+
+    #[test]
+    fn json_escapes_what_ends_a_line_beyond_ascii_and_nothing_else() {
+        let text = "a\u{85}\u{2028}\u{2029}z \u{86}\u{a0}\u{2027}\u{202a}\u{20a8}\u{28a8}\u{e4}\u{ff}\u{1f642}";
+        let first = format!("[1,2,0,\"{text}\",\"\",\"\",\"\u{2028}\",6,1,52]");
+        let packed = first + r#",[2,2,0,"","","","",6,1,1]"#;
+        let escaped = text
+            .replace('\u{85}', "\\u0085")
+            .replace('\u{2028}', "\\u2028")
+            .replace('\u{2029}', "\\u2029");
+        for format in [Format::Json, Format::Ndjson] {
+            let body = body(format, packed.as_bytes());
+            let first = body.lines().next().unwrap();
+            let field = format!(r#""src_comp":"{escaped}","src_port""#);
+            assert!(first.contains(&field), "{first}");
+            assert!(first.contains(r#""dst_port":"\u2028""#), "{first}");
+        }
+        for format in [Format::Xml, Format::Csv] {
+            assert!(body(format, packed.as_bytes()).contains(text));
+        }
     }
 
     #[test]

@@ -258,3 +258,42 @@ fn literal_tags_in_chunks_and_a_whole_document_give_the_same_records() {
         assert_eq!(*literal, written);
     }
 }
+
+/// Python's `str.splitlines`, and by it httpx's `iter_lines`, ends a line at each of these.
+#[test]
+fn nothing_but_a_line_feed_ends_a_line_of_json_and_ndjson() {
+    const ENDS: [char; 10] = [
+        '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}',
+        '\u{2029}',
+    ];
+    let stand = Stand::with_flows([(0, 0)]);
+    let name = |c: char| format!("a{c}§–\u{20a8}z");
+    for (id, c) in (1..).zip(ENDS) {
+        let code = u32::from(c);
+        stand.execute(&format!(
+            "INSERT INTO flows VALUES ({id}, {id}, 0, 'a' || char({code}) || '§–\u{20a8}z', 'N1', 'C2', '443', 6, 1, 52)"
+        ));
+    }
+    let ndjson = stand.flows("format=ndjson&scanned_after=0").ok();
+    let lines: Vec<_> = ndjson.text().split_terminator(ENDS).collect();
+    assert_eq!(lines.len(), ENDS.len(), "{ndjson:?}");
+    for (line, c) in lines.iter().zip(ENDS) {
+        let flow: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert_eq!(flow["src_comp"], name(c), "{line}");
+    }
+    let json = stand.flows("format=json&scanned_after=0").ok();
+    assert_eq!(json.text().split(ENDS).count(), ENDS.len(), "{json:?}");
+    let names: Vec<_> = json
+        .json()
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|flow| flow["src_comp"].as_str().unwrap_or("").to_owned())
+        .collect();
+    assert_eq!(names, ENDS.map(name));
+    // The other formats have ends of their own: it stands as it is.
+    for format in ["xml", "csv"] {
+        let answer = stand.flows(&format!("format={format}")).ok();
+        assert!(answer.text().contains(&name('\u{2028}')), "{answer:?}");
+    }
+}
