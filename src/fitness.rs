@@ -10,6 +10,7 @@ use spin_sdk::sqlite::Value;
 use spin_sdk::wasip3::clocks::monotonic_clock::wait_for;
 
 use crate::database;
+use crate::fit::{NOT_UNIQUE, PARTIAL_INDEX, UNIQUE_ID, not_integers, types_at_ends};
 use crate::log;
 use crate::problem::Problem;
 use crate::state::IS_GUARDED;
@@ -150,21 +151,15 @@ async fn check_plan() -> Result<Vec<String>, Problem> {
 /// SQLite sorts NULL before numbers and text and BLOBs behind them, so both ends of an index tell; a
 /// number with a fraction between them is found when its page is read.
 async fn check_table(plan: &[String]) -> Result<Table, Problem> {
-    let ends = |column| {
-        let end = |order| {
-            format!("(SELECT typeof({column}) FROM flows ORDER BY {column} {order} LIMIT 1)")
-        };
-        format!("{}, {}", end("ASC"), end("DESC"))
-    };
     let about_id = if plan.iter().any(|step| finds_by_rowid(step)) {
         "1".to_owned()
     } else {
-        format!("{UNIQUE_ID}, {}", ends("id"))
+        format!("{UNIQUE_ID}, {}", types_at_ends("id"))
     };
     let statement = format!(
         "SELECT {PARTIAL_INDEX}, {IS_GUARDED}, \
          (SELECT journal_mode FROM pragma_journal_mode), {}, {about_id}",
-        ends("time")
+        types_at_ends("time")
     );
     // A space behind each step, so that the name of an index stands between two.
     let steps = Value::Text(plan.iter().map(|step| format!("{step} ")).collect());
@@ -190,19 +185,13 @@ async fn check_table(plan: &[String]) -> Result<Table, Problem> {
         )));
     }
     if *unique != Value::Integer(1) {
-        return Err(Problem::not_ready(
-            "the id of flows is not declared to be unique; make it the primary key of a table, or \
-             CREATE UNIQUE INDEX flows_id ON flows (id)",
-        ));
+        return Err(Problem::not_ready(NOT_UNIQUE));
     }
     let ends = [("time", first_time), ("time", last_time)].into_iter();
     for (column, value) in ends.chain(id_ends.iter().map(|value| ("id", value))) {
         match value {
             Value::Text(kind) if kind != "integer" => {
-                return Err(Problem::not_ready(format!(
-                    "the column {column} of flows holds a value of type {kind}, expected integers \
-                     alone; SELECT * FROM flows WHERE typeof({column}) <> 'integer' finds it"
-                )));
+                return Err(Problem::not_ready(not_integers(column, kind)));
             }
             // No value at all in an empty table.
             _ => {}
@@ -213,18 +202,3 @@ async fn check_table(plan: &[String]) -> Result<Table, Problem> {
         write_ahead_log: matches!(journal, Value::Text(mode) if mode == "wal"),
     })
 }
-
-/// Whether an index that the plan names leaves rows out: a window without its condition could not use it.
-const PARTIAL_INDEX: &str = "\
-    EXISTS (SELECT 1 FROM sqlite_schema AS made JOIN pragma_index_list(made.tbl_name) AS list \
-        ON list.name = made.name WHERE made.type = 'index' AND list.partial = 1 \
-        AND instr(?1, ' ' || made.name || ' '))";
-
-/// Whether `id` alone is the primary key, or has a unique index of its own over all rows; or whether that
-/// cannot be told, of a view.
-const UNIQUE_ID: &str = "\
-    (SELECT group_concat(lower(name)) FROM pragma_table_info('flows') WHERE pk > 0) IS 'id' \
-    OR EXISTS (SELECT 1 FROM pragma_index_list('flows') AS list \
-        WHERE list.\"unique\" = 1 AND list.partial = 0 \
-        AND (SELECT group_concat(lower(name)) FROM pragma_index_info(list.name)) = 'id') \
-    OR EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'view' AND lower(name) = 'flows')";

@@ -18,7 +18,7 @@
 //! - [`body`]: pages become a response body, whole or streamed, with read-ahead
 //! - [`validator`]: entity tags and conditional requests
 //! - [`openapi`]: the OpenAPI document and the BigQuery schema, from the code's own lists
-//! - [`fitness`]: whether the database can be served from
+//! - [`fitness`]: whether the database can be served from; [`fit`]: what that means, shared with `flows load`
 //! - [`database`]: connections, and what their errors mean; the one module that touches Spin's SQLite
 //! - [`problem`]: errors as RFC 9457 problems
 //! - [`settings`]: the Spin variables an operator may set
@@ -51,6 +51,7 @@ pub mod body;
 pub mod coding;
 pub mod cursor;
 pub mod database;
+pub mod fit;
 pub mod fitness;
 pub mod flow;
 pub mod format;
