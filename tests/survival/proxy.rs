@@ -408,25 +408,30 @@ fn as_documented_the_openapi_document_leads_to_every_route_below_the_prefix() {
     }
 }
 
-/// A question of 7,000 bytes, nearly as long as nginx takes them (8 KiB with the rest of the line), whose
-/// `Link` is as long.
-fn long_question() -> String {
-    let filler = "x".repeat(7_000);
-    format!("{FLOWS}.ndjson?limit=1&src_comp=C1&src_comp=C2&src_comp={filler}")
+/// A question of so many bytes, whose `Link` is as long.
+fn long_question(bytes: usize) -> String {
+    let question = "limit=1&src_comp=C1&src_comp=C2&src_comp=";
+    let filler = "x".repeat(bytes - question.len());
+    format!("{FLOWS}.ndjson?{question}{filler}")
 }
 
 #[test]
 fn as_documented_a_long_question_is_answered_in_portions() {
     let database = Database::with_flows(10);
     let stand = database.serve();
-    let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
-        return;
-    };
-    let first = nginx.ask(&long_question(), &[]).ok();
-    let link = next(&first).unwrap_or_else(|| panic!("no Link: {first:?}"));
-    let second = resolved(&format!("{PREFIX}{}", long_question()), link);
-    let second = get(nginx.address, &second).ok();
-    assert_eq!((ids(&first), ids(&second)), (vec![1], vec![2]));
+    // nginx's own limit for a request line is 8 KB; with the manual's word for the server it is 64.
+    let wide = format!("large_client_header_buffers 4 64k;\n{DOCUMENTED}");
+    for (configuration, bytes) in [(DOCUMENTED, 7_000), (&wide, 59_800)] {
+        let Some(nginx) = Nginx::before(&stand, configuration) else {
+            return;
+        };
+        let question = long_question(bytes);
+        let first = nginx.ask(&question, &[]).ok();
+        let link = next(&first).unwrap_or_else(|| panic!("no Link: {first:?}"));
+        let second = resolved(&format!("{PREFIX}{question}"), link);
+        let second = get(nginx.address, &second).ok();
+        assert_eq!((ids(&first), ids(&second)), (vec![1], vec![2]));
+    }
 }
 
 /// What the manual says of nginx's default, so that it stays true.
@@ -479,7 +484,7 @@ fn by_default_a_long_link_is_a_bad_gateway() {
     let Some(nginx) = Nginx::before(&stand, DEFAULT) else {
         return;
     };
-    let answer = nginx.ask(&long_question(), &[]);
+    let answer = nginx.ask(&long_question(7_000), &[]);
     assert_eq!(answer.status, 502, "{answer:?}");
 }
 
