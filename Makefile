@@ -48,7 +48,7 @@ up: component native $(DATABASE)
 load: native
 	@if [ -n "$(FILES)" ] && [ -f $(SAMPLE) ] && [ ! -s $(DATABASE)-wal ] \
 	    && [ "$$(cat $(SAMPLE))" = "$$(cksum $(DATABASE))" ]; then \
-	    echo 'The sample flows make room for yours.'; replace=--replace; \
+	    echo 'The sample flows make room for yours.'; replace='--replace --renumber'; \
 	fi; \
 	set -x; target/debug/flows load $$replace $(FILES)
 	@if [ -n "$(FILES)" ]; then rm -f $(SAMPLE); fi

@@ -172,8 +172,7 @@ impl Stand {
         let request = flows::load::Load {
             files: vec![file],
             db: self.database(),
-            rejects: None,
-            replace: false,
+            ..Default::default()
         };
         flows::load::load(&request).expect("the file loads");
     }

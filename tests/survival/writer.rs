@@ -50,8 +50,7 @@ fn load_files(database: &Database, stop: &AtomicBool) -> u64 {
         let request = flows::load::Load {
             files: vec![path.clone()],
             db: database.path(),
-            rejects: None,
-            replace: false,
+            ..Default::default()
         };
         let summary = flows::load::load(&request);
         let summary = summary.unwrap_or_else(|error| panic!("file {files}: {error:#}"));

@@ -63,6 +63,8 @@ pub enum BadLine {
     NotUtf8(usize),
     /// A field without a value, by its name.
     EmptyField(&'static str),
+    /// A field with a quotation mark in it, by its name and value.
+    Quoted(&'static str, String),
     /// A number field that is none, by its name and value.
     NotAnInteger(&'static str, String),
     /// A number field beyond 64 bits, by its name and value.
@@ -79,6 +81,12 @@ impl fmt::Display for BadLine {
             Self::FieldCount(found) => write!(f, "expected {} fields, found {found}", FIELDS.len()),
             Self::NotUtf8(column) => write!(f, "the line is not UTF-8 at byte {column}"),
             Self::EmptyField(name) => write!(f, "{name} is empty"),
+            Self::Quoted(name, value) => {
+                write!(
+                    f,
+                    "{name} holds a quotation mark, which no field here may: {value}"
+                )
+            }
             Self::NotAnInteger(name, value) => write!(f, "{name} is not an integer: {value:?}"),
             Self::OutOfRange(name, value) => {
                 write!(f, "{name} does not fit into 64 bits: {value:?}")
@@ -107,6 +115,9 @@ pub fn parse(line: &[u8]) -> Result<Flow, BadLine> {
     if let Err(error) = std::str::from_utf8(line) {
         return Err(BadLine::NotUtf8(error.valid_up_to() + 1));
     }
+    if let Some(mark) = memchr::memchr(b'"', line) {
+        return Err(quoted(line, mark));
+    }
     let fields = Fields::split(line)?;
     Ok(Flow {
         time: fields.integer(0)?,
@@ -119,6 +130,16 @@ pub fn parse(line: &[u8]) -> Result<Flow, BadLine> {
         packet_count: fields.integer(7)?,
         byte_count: fields.integer(8)?,
     })
+}
+
+/// A mark of quoting at this byte. Quoted or not, a value is the same one, so it is not stored as it stands; nor
+/// are the marks taken off, since the comma in `"a,b"` would part a field.
+fn quoted(line: &[u8], mark: usize) -> BadLine {
+    let commas = memchr::memchr_iter(b',', &line[..mark]).count();
+    let start = memchr::memrchr(b',', &line[..mark]).map_or(0, |comma| comma + 1);
+    let end = memchr::memchr(b',', &line[mark..]).map_or(line.len(), |length| mark + length);
+    let name = FIELDS[commas.min(FIELDS.len() - 1)];
+    BadLine::Quoted(name, shown(&line[start..end]))
 }
 
 /// A line and where each of its nine fields begins; a tenth start lies one past the end.
@@ -258,6 +279,20 @@ mod tests {
             "byte_count does not fit into 64 bits: \"9223372036854775808\"",
         );
         assert_bad(with("src_comp", ""), "src_comp is empty");
+        for (field, value) in [
+            ("time", "\"1\""),
+            ("src_comp", "\"C1\""),
+            ("dst_port", "8\"0"),
+        ] {
+            assert_bad(
+                with(field, value),
+                &format!("{field} holds a quotation mark, which no field here may: {value}"),
+            );
+        }
+        assert_bad(
+            with("src_comp", "\"C1,x\""),
+            "src_comp holds a quotation mark, which no field here may: \"C1",
+        );
         assert_bad(with("dst_port", ""), "dst_port is empty");
         assert_bad(b"1,0,C\xff,1,C2,2,6,1,1", "the line is not UTF-8 at byte 6");
         assert_bad(

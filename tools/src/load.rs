@@ -4,19 +4,25 @@
 //! reach are committed together, so an interrupted load goes on where its last commit ended, and the
 //! rows already in the database are recognised by content, whatever the file is called now.
 //!
-//! - `source` opens and checks inputs, `resume` finds where to go on in one
+//! - `source` opens and checks inputs, `format` tells what they are, `resume` finds where to go on in one
 //! - `batch` turns its bytes into rows, `rejects` keeps the lines that are none
-//! - `store` owns the table and its indexes, `ledger` the record of what was loaded, `checkpoint` keeps
+//! - `store` opens the database and writes rows, `ledger` the record of what was loaded; `checkpoint` keeps
 //!   the write-ahead log short
+//! - `schema` has the one schema and its guard, `prepare` gives a table what it lacks to be served from
+//! - `replace` puts other flows in the place of those that are there
 //! - `claim` keeps two loads apart, `progress` shows how far this one is
 
 mod batch;
 mod checkpoint;
 mod claim;
+mod format;
 mod ledger;
+mod prepare;
 mod progress;
 mod rejects;
+mod replace;
 mod resume;
+mod schema;
 mod source;
 mod store;
 
@@ -34,7 +40,7 @@ use ledger::Record;
 use progress::Progress;
 use rejects::Rejects;
 use source::Source;
-use store::Store;
+use store::{Prepared, Purpose, Store};
 
 /// Text in one commit, about 200,000 lines. Readers see progress a few times a second, and the
 /// write-ahead log stays small; four times as much was not faster.
@@ -47,9 +53,9 @@ const COMMIT_AFTER: Duration = Duration::from_secs(1);
 const QUEUED_BATCHES: usize = 2;
 
 /// What to load and where to.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Load {
-    /// Files in LANL's format, plain or gzip; `-` is standard input, which is stored beside the database first if it is gzip. Without any, an existing database is checked and given the missing index
+    /// Files in LANL's format, plain or gzip; `-` is standard input, which is stored beside the database first if it is gzip. Without any, an existing database is prepared to be served from: write-ahead log, index and guard, and every flow is looked at
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The database, created if need be
@@ -58,9 +64,15 @@ pub struct Load {
     /// Append bad lines to this file and go on, instead of stopping at the first
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
-    /// Remove the flows that are there first; a service that is running goes on with the new ones
+    /// Put these flows in the place of those that are there, all at once: readers see the old ones until then, and so they stay if anything fails. Ids go on behind the old ones
     #[arg(long, requires = "files")]
     pub replace: bool,
+    /// Let ids begin at 1 again: for flows that nobody has fetched yet, since who asks for what is new by `after_id` would miss them
+    #[arg(long, requires = "replace")]
+    pub renumber: bool,
+    /// Load inputs that have been loaded before as flows of their own; one that was interrupted goes on
+    #[arg(long, requires = "files")]
+    pub again: bool,
 }
 
 /// What a load has done.
@@ -76,6 +88,8 @@ pub struct Summary {
     pub ids: Option<(i64, i64)>,
     /// Names of the indexes that were missing and have been built.
     pub indexes: Vec<String>,
+    /// That the guard has been installed, or why not; `None` if it was there.
+    pub guard: Option<&'static str>,
     /// From the first look at the inputs to the last index.
     pub elapsed: Duration,
     /// The database.
@@ -100,18 +114,23 @@ impl fmt::Display for Summary {
         for index in &self.indexes {
             write!(f, ", index {index} built")?;
         }
+        if let Some(guard) = self.guard {
+            write!(f, ", {guard}")?;
+        }
         write!(f, ", database {}", self.db.display())
     }
 }
 
-/// Loads every file of `request` in turn, then builds the indexes that are missing.
+/// Gives the table what it lacks to be served from, and loads every file of `request` in turn.
 ///
-/// Rows are committed as they come and stay if a later line fails; ids go on from the largest one.
+/// Rows are committed as they come and stay if a later line fails, but for a replacement, which is all or
+/// nothing; ids go on from the largest one ever given. What is skipped as known is said on standard error.
 ///
 /// # Errors
 /// An input or the database cannot be opened, read or written; another load is at work on the database;
-/// a line is bad and there is no rejects file (`FILE:LINE: reason`); an input is damaged, or cannot be
-/// told from one loaded before. The text names the file, and the line where there is one.
+/// the table cannot be served from; a line is bad and there is no rejects file (`FILE:LINE: reason`); an input
+/// is damaged, or cannot be told from one loaded before, or its flows are gone. The text names the file, and
+/// the line where there is one.
 pub fn load(request: &Load) -> Result<Summary> {
     let progress = Progress::new();
     let summary = load_all(request, &progress);
@@ -127,44 +146,97 @@ fn load_all(request: &Load, progress: &Progress) -> Result<Summary> {
         .iter()
         .map(|path| Source::open(path, progress));
     let sources = opened.collect::<Result<Vec<_>>>()?;
-    let create = !sources.is_empty();
-    if create {
-        store::create_folder(&request.db)?;
-    } else {
-        store::require(&request.db)?;
+    let purpose = match (sources.is_empty(), request.replace) {
+        (true, _) => Purpose::Prepare,
+        (false, false) => Purpose::Append,
+        (false, true) => Purpose::Replace,
+    };
+    match purpose {
+        Purpose::Prepare => store::require(&request.db)?,
+        _ => store::create_folder(&request.db)?,
     }
     let _claim = Claim::take(&request.db)?;
-    let store = Store::open(&request.db, create)?;
-    if request.replace {
-        store.empty()?;
+    let mut store = Store::open(&request.db, purpose)?;
+    let prepared = match purpose {
+        // The table that is to come is what it has to be.
+        Purpose::Replace => Prepared::default(),
+        _ => {
+            progress.say("preparing the table");
+            store.prepare(purpose == Purpose::Prepare)?
+        }
+    };
+    let mut loaded = Loaded::default();
+    if purpose == Purpose::Replace {
+        replace_by(request, &mut store, sources, progress, &mut loaded)?;
+    } else {
+        let rejects = Rejects::open(request, &store)?;
+        let mut writer = Writer::new(&store, rejects, progress, request.again, &mut loaded);
+        for mut source in sources {
+            progress.begin(&source);
+            source.check(store.folder())?;
+            writer.load_source(source)?;
+        }
     }
-    let rejects = Rejects::open(request, &store)?;
-    let mut writer = Writer::new(&store, rejects, progress);
-    for source in sources {
-        writer.load_source(source)?;
-    }
-    progress.say("building the index");
-    let indexes = store.complete_indexes()?;
     Ok(Summary {
-        rows: writer.rows,
-        rejects: writer.rejected,
-        known_lines: writer.known_lines,
-        ids: writer.ids,
-        indexes,
+        rows: loaded.rows,
+        rejects: loaded.rejects,
+        known_lines: loaded.known_lines,
+        ids: loaded.ids,
+        indexes: prepared.indexes,
+        guard: prepared.guard,
         elapsed: started.elapsed(),
         db: request.db.clone(),
     })
 }
 
-/// The writing side of a load, and what it has counted so far.
+/// Looks at everything that can be looked at before, and then loads all of it or nothing.
+fn replace_by(
+    request: &Load,
+    store: &mut Store,
+    mut sources: Vec<Source>,
+    progress: &Progress,
+    loaded: &mut Loaded,
+) -> Result<()> {
+    let rejects = Rejects::open(request, store)?;
+    for source in &mut sources {
+        progress.begin(source);
+        source.check(store.folder())?;
+        source.check_first_line(rejects.is_some())?;
+    }
+    store.begin_replacement(request.renumber)?;
+    let mut writer = Writer::new(store, rejects, progress, request.again, loaded);
+    let filled = sources.into_iter().try_for_each(|source| {
+        progress.begin(&source);
+        writer.load_source(source)
+    });
+    let done = filled.and_then(|()| {
+        if loaded.rows == 0 {
+            bail!("there is no flow in what was to replace those that are there");
+        }
+        store.end_replacement()
+    });
+    if done.is_err() {
+        store.give_up_replacement();
+    }
+    done.context("the flows that are there stay")
+}
+
+/// What has been counted so far.
+#[derive(Debug, Default)]
+struct Loaded {
+    rows: u64,
+    rejects: u64,
+    known_lines: u64,
+    ids: Option<(i64, i64)>,
+}
+
+/// The writing side of a load.
 struct Writer<'a> {
     store: &'a Store,
     rejects: Option<Rejects>,
     progress: &'a Progress,
-    rows: u64,
-    rejected: u64,
-    known_lines: u64,
-    ids: Option<(i64, i64)>,
+    again: bool,
+    loaded: &'a mut Loaded,
 }
 
 /// A transaction that is open: since when, what it holds, and the id of the next row.
@@ -176,24 +248,29 @@ struct Pending {
 }
 
 impl<'a> Writer<'a> {
-    fn new(store: &'a Store, rejects: Option<Rejects>, progress: &'a Progress) -> Self {
+    fn new(
+        store: &'a Store,
+        rejects: Option<Rejects>,
+        progress: &'a Progress,
+        again: bool,
+        loaded: &'a mut Loaded,
+    ) -> Self {
         Self {
             store,
             rejects,
             progress,
-            rows: 0,
-            rejected: 0,
-            known_lines: 0,
-            ids: None,
+            again,
+            loaded,
         }
     }
 
-    fn load_source(&mut self, mut source: Source) -> Result<()> {
-        self.progress.begin(&source);
-        source.check(self.store.folder())?;
+    /// Loads an input that has been checked.
+    fn load_source(&mut self, source: Source) -> Result<()> {
+        let records = self.store.records()?;
         let (lines, mut record) =
-            resume::find_start(&source, self.store.records()?, self.rejects.is_some())?;
-        self.known_lines += record.mark.lines;
+            resume::find_start(&source, records, self.rejects.is_some(), self.again)?;
+        let warning = self.check_known(&source, &record)?;
+        self.loaded.known_lines += record.mark.lines;
         let (full, batches) = mpsc::sync_channel(QUEUED_BATCHES);
         let (recycle, empty) = mpsc::channel();
         // Not joined: after a failure here it may be waiting for standard input, and has nothing to tidy.
@@ -201,7 +278,35 @@ impl<'a> Writer<'a> {
             .name("read".to_owned())
             .spawn(move || read_batches(lines, &empty, &full))
             .context("cannot start the reading thread")?;
-        self.write_batches(&batches, &recycle, &mut record)
+        self.write_batches(&batches, &recycle, &mut record)?;
+        if let Some(warning) = warning {
+            self.progress.warn(&warning);
+        }
+        Ok(())
+    }
+
+    /// What is known of an input has to be there still. Where the input was not interrupted, gives a warning that
+    /// it is skipped: it may be meant otherwise.
+    fn check_known(&self, source: &Source, record: &Record) -> Result<Option<String>> {
+        let (name, lines) = (&source.name, record.mark.lines);
+        if let Some((first, last)) = record.ids
+            && !self.store.holds(last)?
+        {
+            bail!(
+                "{name}: its first {lines} lines were loaded before, as the flows with ids {first} to {last}, but \
+                 these have been deleted since; --again loads all of its lines once more"
+            );
+        }
+        if lines == 0 || record.finished == Some(false) {
+            return Ok(None);
+        }
+        let ids = record.ids.map_or_else(String::new, |(first, last)| {
+            format!(" (ids {first} to {last})")
+        });
+        Ok(Some(format!(
+            "{name}: its first {lines} lines{ids} are in the database from an earlier load and are skipped; if they \
+             are meant as flows of their own, load the file with --again"
+        )))
     }
 
     /// Writes batches until the reader says that there are no more, or why it cannot go on.
@@ -226,6 +331,10 @@ impl<'a> Writer<'a> {
                 Err(RecvTimeoutError::Disconnected) => bail!("the reading thread died"),
             };
             let Ok(Some(batch)) = received else {
+                if received.is_ok() && record.finished != Some(true) && record.mark.bytes > 0 {
+                    record.finished = Some(true);
+                    self.open(&mut pending)?;
+                }
                 self.commit(&mut pending, record)?;
                 return received.map(|_| ());
             };
@@ -241,13 +350,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn write_batch(
-        &mut self,
-        batch: &Batch,
-        pending: &mut Option<Pending>,
-        record: &mut Record,
-    ) -> Result<()> {
-        let open = match pending {
+    /// The open transaction, or a new one.
+    fn open<'p>(&self, pending: &'p mut Option<Pending>) -> Result<&'p mut Pending> {
+        Ok(match pending {
             Some(open) => open,
             None => pending.insert(Pending {
                 since: Instant::now(),
@@ -255,13 +360,23 @@ impl<'a> Writer<'a> {
                 rows: 0,
                 next_id: self.store.begin()?,
             }),
-        };
-        open.next_id = self.store.insert(batch, open.next_id)?;
+        })
+    }
+
+    fn write_batch(
+        &mut self,
+        batch: &Batch,
+        pending: &mut Option<Pending>,
+        record: &mut Record,
+    ) -> Result<()> {
+        let open = self.open(pending)?;
+        let first_id = open.next_id;
+        open.next_id = self.store.insert(batch, first_id)?;
         open.bytes += batch.text.len();
         open.rows += batch.flows.len() as u64;
         let ends_a_line = batch.mark != record.mark;
-        record.advance(batch);
-        self.rejected += batch.rejected;
+        record.advance(batch, first_id);
+        self.loaded.rejects += batch.rejected;
         if let Some(rejects) = &mut self.rejects {
             rejects.write(&batch.rejects, ends_a_line)?;
         }
@@ -278,10 +393,11 @@ impl<'a> Writer<'a> {
         self.store.commit(record)?;
         if done.rows > 0 {
             let first = done.next_id - done.rows as i64;
-            self.ids = Some((self.ids.map_or(first, |ids| ids.0), done.next_id - 1));
+            let ids = &mut self.loaded.ids;
+            *ids = Some((ids.map_or(first, |ids| ids.0), done.next_id - 1));
         }
-        self.rows += done.rows;
-        self.progress.rows(self.rows);
+        self.loaded.rows += done.rows;
+        self.progress.rows(self.loaded.rows);
         Ok(())
     }
 }

@@ -39,8 +39,7 @@ impl Pair {
         load(&Load {
             files: vec![file],
             db: db.clone(),
-            rejects: None,
-            replace: false,
+            ..Default::default()
         })
         .unwrap();
         let connection = Connection::open(&db).unwrap();

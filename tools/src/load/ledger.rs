@@ -3,6 +3,7 @@
 //!
 //! They are written in the transaction of the batch they speak of, so the two cannot disagree. An input
 //! is its content: names and times of files are not kept. The service does not read these tables.
+//! While flows are replaced, tables of the same names shade them, which only this connection sees.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -18,20 +19,29 @@ const TABLES: &str = "CREATE TABLE IF NOT EXISTS flow_loads (
     lines       INTEGER NOT NULL, -- good and bad ones in these bytes
     digest      BLOB    NOT NULL, -- SHA-256 of exactly these bytes
     open_line   INTEGER NOT NULL, -- 1 if the last line had no line end
-    head        BLOB    NOT NULL  -- the first of these bytes, at most 65,536
+    head        BLOB    NOT NULL, -- the first of these bytes, at most 65,536
+    first_id    INTEGER,          -- of the flows in these lines
+    last_id     INTEGER,
+    finished    INTEGER           -- 1 if the input ended behind these bytes, 0 if not yet
 );
 CREATE TABLE IF NOT EXISTS flow_rejects (
     path        TEXT    PRIMARY KEY,
     end         INTEGER NOT NULL  -- length that the file had, or was to have, at the last commit
 )";
 
-const SELECT: &str = "SELECT id, bytes, lines, digest, open_line, head FROM flow_loads";
+/// Columns that earlier versions did not have; NULL in their rows stands for unknown.
+const LATER_COLUMNS: [&str; 3] = ["first_id", "last_id", "finished"];
 
-const INSERT: &str =
-    "INSERT INTO flow_loads (bytes, lines, digest, open_line, head) VALUES (?1, ?2, ?3, ?4, ?5)";
+const SELECT: &str = "SELECT id, bytes, lines, digest, open_line, head, first_id, last_id, finished
+    FROM flow_loads";
 
-const UPDATE: &str = "UPDATE flow_loads
-    SET bytes = ?1, lines = ?2, digest = ?3, open_line = ?4, head = ?5 WHERE id = ?6";
+const INSERT: &str = "INSERT INTO flow_loads
+    (bytes, lines, digest, open_line, head, first_id, last_id, finished)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+const UPDATE: &str =
+    "UPDATE flow_loads SET bytes = ?1, lines = ?2, digest = ?3, open_line = ?4, head = ?5,
+    first_id = ?6, last_id = ?7, finished = ?8 WHERE id = ?9";
 
 /// One input, as far as it is in the database.
 #[derive(Clone, Debug, Default)]
@@ -39,12 +49,30 @@ pub(super) struct Record {
     /// Its row in the table; `None` until the first commit.
     id: Option<i64>,
     pub(super) mark: Mark,
-    head: Vec<u8>,
+    pub(super) head: Vec<u8>,
+    /// First and last id of its flows; `None` if it has none, or that is not known.
+    pub(super) ids: Option<(i64, i64)>,
+    /// Whether the input has been loaded to its end; `None` if that is not known.
+    pub(super) finished: Option<bool>,
 }
 
 impl Record {
-    /// Moves the record behind `batch`.
-    pub(super) fn advance(&mut self, batch: &Batch) {
+    /// Tells this record from others; `None` until the first commit.
+    pub(super) fn id(&self) -> Option<i64> {
+        self.id
+    }
+
+    /// Moves the record behind `batch`, whose flows have been given the ids from `first_id` on.
+    pub(super) fn advance(&mut self, batch: &Batch, first_id: i64) {
+        if !batch.flows.is_empty() {
+            let last = first_id + batch.flows.len() as i64 - 1;
+            // Of flows that were given ids earlier the first may be unknown.
+            self.ids = match self.ids {
+                Some((first, _)) => Some((first, last)),
+                None => Some((first_id, last)),
+            };
+        }
+        self.finished = Some(false);
         let room = HEAD - self.head.len();
         self.head
             .extend_from_slice(&batch.text[..room.min(batch.text.len())]);
@@ -72,13 +100,45 @@ impl Record {
             id: Some(row.get(0)?),
             mark,
             head: row.get(5)?,
+            ids: row.get::<_, Option<i64>>(6)?.zip(row.get(7)?),
+            finished: row.get(8)?,
         })
     }
 }
 
-/// Creates the tables if need be.
+/// Creates the tables, or the columns that they lack, if need be.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(TABLES)
+    connection.execute_batch(TABLES)?;
+    for column in LATER_COLUMNS {
+        let is_there = "SELECT count(*) FROM pragma_table_info('flow_loads') WHERE name = ?1";
+        if connection.query_row(is_there, [column], |row| row.get::<_, u64>(0))? == 0 {
+            connection.execute_batch(&format!(
+                "ALTER TABLE flow_loads ADD COLUMN {column} INTEGER"
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a record of its own from here on, in tables that shade those of the database.
+pub(super) fn shade(connection: &Connection) -> rusqlite::Result<()> {
+    let tables = TABLES.replace("CREATE TABLE", "CREATE TEMP TABLE");
+    connection.execute_batch(&tables)
+}
+
+/// Puts that record in the place of the one in the database, in the open transaction.
+pub(super) fn unshade(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "DELETE FROM main.flow_loads;
+         INSERT INTO main.flow_loads
+             (id, bytes, lines, digest, open_line, head, first_id, last_id, finished)
+             SELECT id, bytes, lines, digest, open_line, head, first_id, last_id, finished
+             FROM temp.flow_loads;
+         DELETE FROM main.flow_rejects;
+         INSERT INTO main.flow_rejects SELECT path, end FROM temp.flow_rejects;
+         DROP TABLE temp.flow_loads;
+         DROP TABLE temp.flow_rejects",
+    )
 }
 
 /// Every record.
@@ -91,22 +151,48 @@ pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> 
 
 /// Writes `record` into the open transaction.
 pub(super) fn save(connection: &Connection, record: &mut Record) -> rusqlite::Result<()> {
-    let Record { id, mark, head } = record;
+    let Record {
+        id,
+        mark,
+        head,
+        ids,
+        finished,
+    } = record;
     if mark.bytes == 0 {
         return Ok(());
     }
     // What was read beyond the mark, inside a long line, is not part of the record yet.
     let head = &head[..head.len().min(mark.bytes as usize)];
     let (bytes, lines) = (mark.bytes as i64, mark.lines as i64);
+    let (finished, (first, last)) = (*finished, ids.unzip());
     if let Some(id) = *id {
         connection.execute(
             UPDATE,
-            params![bytes, lines, mark.digest, mark.open_line, head, id],
+            params![
+                bytes,
+                lines,
+                mark.digest,
+                mark.open_line,
+                head,
+                first,
+                last,
+                finished,
+                id
+            ],
         )?;
     } else {
         connection.execute(
             INSERT,
-            params![bytes, lines, mark.digest, mark.open_line, head],
+            params![
+                bytes,
+                lines,
+                mark.digest,
+                mark.open_line,
+                head,
+                first,
+                last,
+                finished
+            ],
         )?;
         *id = Some(connection.last_insert_rowid());
     }

@@ -65,6 +65,11 @@ impl Progress {
         self.bar.set_message(message);
     }
 
+    /// Says something that must not be missed, on a terminal or not.
+    pub(super) fn warn(&self, message: &str) {
+        self.bar.suspend(|| eprintln!("flows: warning: {message}"));
+    }
+
     /// Takes the bar off the screen.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();

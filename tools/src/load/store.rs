@@ -1,8 +1,4 @@
-//! The database: table `flows`, its indexes, and transactions of rows.
-//!
-//! The table is either made from the one schema or somebody else's: it may be WITHOUT ROWID, or have an
-//! `id` that is not the rowid. Which index it lacks is therefore asked of SQLite's planner, with the
-//! queries that the service is going to run.
+//! The database: how it is opened, and transactions of rows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,30 +6,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, DatabaseName, ErrorCode, OpenFlags, Statement, ToSql};
 
 use super::batch::Batch;
 use super::checkpoint::Checkpoints;
 use super::ledger::{self, Record};
+use super::prepare::{self, Kind};
+use super::replace::{self, Replacement};
+use super::schema::{self, Triggers};
 use crate::lanl::{FIELDS, Flow};
-
-const SCHEMA: &str = include_str!("../../../src/schema.sql");
-
-/// The order of a window needs `id` as the index's second part where SQLite does not keep it there.
-const INDEX_ON_TIME_AND_ID: &str = "CREATE INDEX IF NOT EXISTS flows_time_id ON flows (time, id)";
-
-/// For a table whose key is something else: the next id is looked up in every transaction.
-const INDEX_ON_ID: &str = "CREATE UNIQUE INDEX IF NOT EXISTS flows_id ON flows (id)";
-
-/// A window as the service walks it.
-const WINDOW: &str =
-    "SELECT id, time, duration, src_comp, src_port, dst_comp, dst_port, protocol, packet_count,
-    byte_count FROM flows WHERE (time, id) > (?1, ?2) ORDER BY time, id";
-
-/// The feed of arrivals as the service walks it; the largest id is found the same way.
-const ARRIVALS: &str = "SELECT id, time FROM flows WHERE id > ?1 ORDER BY id";
 
 /// How long another writer may keep the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,12 +29,39 @@ const SETTINGS: &str =
 /// Rows in one INSERT. One at a time took 40 % longer, more than 24 took no less.
 const ROWS_PER_INSERT: usize = 24;
 
+/// The largest id ever given, or the least integer; a row of one value.
+pub(super) const LARGEST_ID: &str =
+    "SELECT max(coalesce((SELECT max(id) FROM flows), -9223372036854775808),
+    coalesce((SELECT high FROM flows_guard), -9223372036854775808))";
+
+/// What a database is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be looked at, and given what it lacks.
+    Prepare,
+    /// For more rows.
+    Append,
+    /// For other rows.
+    Replace,
+}
+
+/// What a table lacked and has been given.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// Names of indexes.
+    pub(super) indexes: Vec<String>,
+    /// What is to be said of the guard.
+    pub(super) guard: Option<&'static str>,
+}
+
 /// An open database with its `flows` table.
 pub(super) struct Store {
     // Dropped first, so that the last connection to close is the one that has written.
     checkpoints: Option<Checkpoints>,
-    connection: Connection,
+    pub(super) connection: Connection,
     path: PathBuf,
+    triggers: Triggers,
+    pub(super) replacement: Option<Replacement>,
 }
 
 /// Makes the folder of a database that may have to be created.
@@ -76,39 +85,74 @@ pub(super) fn require(db: &Path) -> Result<()> {
 }
 
 impl Store {
-    /// Opens the database at `path`; with `create`, for rows to be inserted, and makes what is missing.
-    pub(super) fn open(path: &Path, create: bool) -> Result<Self> {
+    /// Opens the database at `path`, and makes what is missing of it unless it is only to be prepared.
+    pub(super) fn open(path: &Path, purpose: Purpose) -> Result<Self> {
+        let writes = purpose != Purpose::Prepare;
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
+        flags.set(OpenFlags::SQLITE_OPEN_CREATE, writes);
         let connection = Connection::open_with_flags(path, flags)
             .with_context(|| format!("cannot open database {}", path.display()))?;
         let store = Self {
-            checkpoints: create.then(|| Checkpoints::start(path)).transpose()?,
+            checkpoints: writes.then(|| Checkpoints::start(path)).transpose()?,
             connection,
             path: path.to_owned(),
+            triggers: Triggers::default(),
+            replacement: None,
         };
-        store.set_up(create).with_context(|| store.subject())?;
+        store.set_up(purpose).with_context(|| store.subject())?;
         Ok(store)
     }
 
-    fn set_up(&self, create: bool) -> Result<()> {
+    fn set_up(&self, purpose: Purpose) -> Result<()> {
+        let database = &self.connection;
         // Asked before SQLite reads: it would leave a log without permission to write behind, and a later load
         // would fail at that.
-        if self.connection.is_readonly(DatabaseName::Main)? {
+        if database.is_readonly(DatabaseName::Main)? {
             bail!("the file is read-only");
         }
-        self.connection.busy_timeout(BUSY_TIMEOUT)?;
-        self.connection.execute_batch(SETTINGS)?;
-        if create {
-            self.use_write_ahead_log()?;
-            self.run_schema(false)?;
-            ledger::create(&self.connection)?;
+        database.busy_timeout(BUSY_TIMEOUT)?;
+        database.execute_batch(SETTINGS)?;
+        if purpose == Purpose::Prepare {
+            prepare::check_columns(database)?;
         }
-        self.check_columns()?;
-        if create && !is_in_order(&self.connection, ARRIVALS)? {
-            self.connection.execute_batch(INDEX_ON_ID)?;
+        self.use_write_ahead_log()?;
+        replace::remove_left_over(database)?;
+        if purpose != Purpose::Prepare {
+            match prepare::kind(database)? {
+                // With its index, so that the service has a table to serve from the first row on. Flows come in
+                // the order of time, nearly, and an index that grows with them takes no longer than one built
+                // when all are there.
+                Kind::Absent => schema::in_transaction(database, || Ok(schema::create(database)?))?,
+                Kind::Table => {}
+                Kind::View | Kind::Virtual => {
+                    bail!("flows is a view or a virtual table: load into the tables that it shows")
+                }
+            }
+            ledger::create(database)?;
         }
         Ok(())
+    }
+
+    /// Gives the table what it lacks to be served from: indexes, the guard. With `every_flow`, also looks for
+    /// flows that cannot be.
+    pub(super) fn prepare(&self, every_flow: bool) -> Result<Prepared> {
+        self.prepare_table(every_flow)
+            .with_context(|| self.subject())
+    }
+
+    fn prepare_table(&self, every_flow: bool) -> Result<Prepared> {
+        let database = &self.connection;
+        prepare::check_columns(database)?;
+        let indexes = prepare::complete_indexes(database)?;
+        prepare::check_ends(database)?;
+        let guard = match prepare::kind(database)? {
+            Kind::Table => schema::install_guard(database)?.then_some("guard installed"),
+            _ => Some("no guard, since flows is a view or a virtual table: edits of it go unseen"),
+        };
+        if every_flow {
+            prepare::check_values(database)?;
+        }
+        Ok(Prepared { indexes, guard })
     }
 
     /// Readers go on during a load only with a write-ahead log. Changing to it takes a moment without
@@ -132,111 +176,15 @@ impl Store {
         }
     }
 
-    /// Runs the schema's statements for the table, or those for its indexes.
-    fn run_schema(&self, indexes: bool) -> rusqlite::Result<()> {
-        let mut schema = rusqlite::Batch::new(&self.connection, SCHEMA);
-        while let Some(mut statement) = schema.next()? {
-            if is_index(&statement) == indexes {
-                statement.raw_execute()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_columns(&self) -> Result<()> {
-        let mut table = self
-            .connection
-            .prepare("SELECT name FROM pragma_table_info('flows')")?;
-        let columns = table
-            .query_map([], |row| row.get(0))?
-            .collect::<rusqlite::Result<Vec<String>>>()?;
-        if columns.is_empty() {
-            bail!("there is no table flows");
-        }
-        let missing = ["id"].iter().chain(&FIELDS).find(|&name| {
-            !columns
-                .iter()
-                .any(|column| column.eq_ignore_ascii_case(name))
-        });
-        match missing {
-            Some(name) => bail!("table flows has no column {name}"),
-            None => Ok(()),
-        }
-    }
-
-    /// Removes every flow, and what is known of the loads that they came from, in one transaction.
-    pub(super) fn empty(&self) -> Result<()> {
-        self.connection
-            .execute_batch(
-                "BEGIN IMMEDIATE; DELETE FROM flows; DELETE FROM flow_loads;
-                 DELETE FROM flow_rejects; COMMIT;",
-            )
-            .with_context(|| format!("cannot empty {}", self.path.display()))
-    }
-
-    /// Builds the indexes without which the service would have to sort, and gives their names.
-    pub(super) fn complete_indexes(&self) -> Result<Vec<String>> {
-        self.build_missing_indexes().with_context(|| self.subject())
-    }
-
-    fn build_missing_indexes(&self) -> Result<Vec<String>> {
-        let before = self.indexes()?;
-        if !is_in_order(&self.connection, ARRIVALS)? || !is_in_order(&self.connection, WINDOW)? {
-            self.use_write_ahead_log()?;
-        }
-        if !is_in_order(&self.connection, ARRIVALS)? {
-            self.connection
-                .execute_batch(INDEX_ON_ID)
-                .context("cannot build the index on id")?;
-        }
-        if !is_in_order(&self.connection, WINDOW)? && self.would_time_do()? {
-            self.run_schema(true)
-                .context("cannot build the index on time")?;
-        }
-        if !is_in_order(&self.connection, WINDOW)? {
-            self.connection
-                .execute_batch(INDEX_ON_TIME_AND_ID)
-                .context("cannot build the index on time and id")?;
-        }
-        for query in [ARRIVALS, WINDOW] {
-            if !is_in_order(&self.connection, query)? {
-                bail!("SQLite does not use the index for {query:?}");
-            }
-        }
-        let mut built = self.indexes()?;
-        built.retain(|name| !before.contains(name));
-        Ok(built)
-    }
-
-    /// Whether the schema's index on `time` alone would give a window its order, tried on an empty copy
-    /// of the table: building an index to no use takes minutes.
-    fn would_time_do(&self) -> Result<bool> {
-        let table: String = self.connection.query_row(
-            "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'flows' COLLATE NOCASE",
-            [],
-            |row| row.get(0),
-        )?;
-        let copy = Connection::open_in_memory()?;
-        copy.execute_batch(&table)?;
-        copy.execute_batch(SCHEMA)?;
-        is_in_order(&copy, WINDOW)
-    }
-
-    fn indexes(&self) -> rusqlite::Result<Vec<String>> {
-        self.connection
-            .prepare("SELECT name FROM pragma_index_list('flows') ORDER BY name")?
-            .query_map([], |row| row.get(0))?
-            .collect()
-    }
-
     /// Starts a transaction, as the only writer, and gives the id of the next row.
     pub(super) fn begin(&self) -> Result<i64> {
         let begin = || -> Result<i64> {
             self.connection.execute_batch("BEGIN IMMEDIATE")?;
-            let mut largest = self
-                .connection
-                .prepare_cached("SELECT coalesce(max(id), 0) FROM flows")?;
-            Ok(largest.query_row([], |row| row.get(0))?)
+            self.triggers.settle(&self.connection)?;
+            match &self.replacement {
+                Some(replacement) => replacement.largest_id(&self.connection),
+                None => largest_id(&self.connection),
+            }
         };
         let largest = begin().with_context(|| self.subject())?;
         largest
@@ -263,7 +211,9 @@ impl Store {
             if flows.is_empty() {
                 continue;
             }
-            let mut insert = self.connection.prepare_cached(&insert_statement(rows))?;
+            let mut insert = self
+                .connection
+                .prepare_cached(&insert_statement(self.table(), rows))?;
             for rows in flows.chunks(rows) {
                 for (place, (start, flow)) in rows.iter().enumerate() {
                     bind(
@@ -297,6 +247,15 @@ impl Store {
         ledger::records(&self.connection).with_context(|| self.subject())
     }
 
+    /// Whether there is a flow with this id.
+    pub(super) fn holds(&self, id: i64) -> Result<bool> {
+        let table = self.table();
+        let holds = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE id = ?1)");
+        self.connection
+            .query_row(&holds, [id], |row| row.get(0))
+            .with_context(|| self.subject())
+    }
+
     /// See [`ledger::rejects_end`].
     pub(super) fn rejects_end(&self, path: &str) -> Result<Option<u64>> {
         ledger::rejects_end(&self.connection, path).with_context(|| self.subject())
@@ -315,7 +274,16 @@ impl Store {
         }
     }
 
-    fn subject(&self) -> String {
+    /// Where rows go.
+    fn table(&self) -> &'static str {
+        match self.replacement {
+            Some(_) => replace::TABLE,
+            None => "flows",
+        }
+    }
+
+    /// The database, for messages.
+    pub(super) fn subject(&self) -> String {
         format!("database {}", self.path.display())
     }
 }
@@ -327,30 +295,21 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     )
 }
 
-fn is_index(statement: &Statement<'_>) -> bool {
-    statement
-        .expanded_sql()
-        .is_some_and(|sql| sql.contains("CREATE INDEX"))
+/// The id behind which new ones are given: 0 where there has been none.
+pub(super) fn largest_id(connection: &Connection) -> Result<i64> {
+    let largest = connection
+        .prepare_cached(LARGEST_ID)?
+        .query_row([], |row| row.get(0))?;
+    Ok(if largest == i64::MIN { 0 } else { largest })
 }
 
-/// Whether SQLite walks straight to the beginning of `query` and on in its order, without a sort.
-fn is_in_order(connection: &Connection, query: &str) -> Result<bool> {
-    let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}"))?;
-    let mut steps = explain.raw_query();
-    let mut in_order = true;
-    while let Some(step) = steps.next()? {
-        let detail: String = step.get("detail")?;
-        in_order &= !detail.contains("TEMP B-TREE") && !detail.starts_with("SCAN");
-    }
-    Ok(in_order)
-}
-
-/// The INSERT for `rows` rows.
-fn insert_statement(rows: usize) -> String {
+/// The INSERT for `rows` rows. An error ends the load in any case, and with OR ROLLBACK SQLite need not be able to
+/// undo the rows of this statement alone, which took a twelfth of the time.
+fn insert_statement(table: &str, rows: usize) -> String {
     let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let columns = FIELDS.join(", ");
     format!(
-        "INSERT INTO flows (id, {columns}) VALUES {}",
+        "INSERT OR ROLLBACK INTO {table} (id, {columns}) VALUES {}",
         vec![row; rows].join(", ")
     )
 }

@@ -273,8 +273,30 @@ impl Answer {
 
     #[track_caller]
     pub(crate) fn succeeds_with(&self, parts: &[&str]) {
+        assert!(self.output.stderr.is_empty(), "{}", self.shown());
+        self.sums_up(parts);
+    }
+
+    /// Succeeds, and warns once, in these words among others, that lines are skipped.
+    #[track_caller]
+    pub(crate) fn skips_with(&self, parts: &[&str], words: &[&str]) {
+        let warning = String::from_utf8_lossy(&self.output.stderr);
+        assert_eq!(warning.lines().count(), 1, "{}", self.shown());
+        for word in [&["warning: ", "are skipped", "--again"], words].concat() {
+            assert!(
+                warning.contains(word),
+                "{word:?} expected\n{}",
+                self.shown()
+            );
+        }
+        self.sums_up(parts);
+    }
+
+    /// Succeeds with a summary of these parts among others.
+    #[track_caller]
+    pub(crate) fn sums_up(&self, parts: &[&str]) {
         let summary = String::from_utf8_lossy(&self.output.stdout);
-        let complete = self.output.status.success() && self.output.stderr.is_empty();
+        let complete = self.output.status.success();
         assert!(complete && summary.lines().count() == 1, "{}", self.shown());
         for part in parts {
             assert!(

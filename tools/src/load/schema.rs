@@ -1,0 +1,142 @@
+//! The one schema, statement by statement, and the guard that it puts on `flows`.
+//!
+//! The guard is a row that triggers renew with every change but an append; the service tells by it one state
+//! of the table from another. A view has none: it cannot have such triggers.
+
+use std::cell::Cell;
+
+use anyhow::{Context, Result};
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+const SCHEMA: &str = include_str!("../../../src/schema.sql");
+
+/// Triggers of the guard that are on `flows`.
+const TRIGGERS: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'
+    AND tbl_name = 'flows' COLLATE NOCASE AND name GLOB 'flows_guard_*'";
+
+/// Those that went with a table which has been renamed since; they keep the names taken.
+const ASTRAY: &str = "SELECT 'DROP TRIGGER \"' || name || '\"' FROM sqlite_schema
+    WHERE type = 'trigger' AND tbl_name <> 'flows' COLLATE NOCASE
+    AND name IN ('flows_guard_delete', 'flows_guard_update', 'flows_guard_replace', 'flows_guard_insert')";
+
+/// Whether somebody else has a trigger on `flows`.
+const OTHER_TRIGGERS: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger'
+    AND tbl_name = 'flows' COLLATE NOCASE AND name NOT GLOB 'flows_guard_*')";
+
+/// What a statement of the schema is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Table,
+    Index,
+    Guard,
+}
+
+/// The schema's statements for `part`; blank lines stand between statements.
+pub(super) fn statements(part: Part) -> impl Iterator<Item = &'static str> {
+    let part_of = |statement: &str| match statement {
+        _ if statement.contains("flows_guard") => Part::Guard,
+        _ if statement.contains("CREATE INDEX") => Part::Index,
+        _ => Part::Table,
+    };
+    SCHEMA
+        .split("\n\n")
+        .filter(move |statement| part_of(statement) == part)
+}
+
+/// Runs the schema's statements for `part`, in the open transaction if there is one.
+pub(super) fn run(connection: &Connection, part: Part) -> rusqlite::Result<()> {
+    statements(part).try_for_each(|statement| connection.execute_batch(statement))
+}
+
+/// Puts the whole schema into a database without `flows`, in the open transaction.
+pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
+    run(connection, Part::Table)?;
+    run(connection, Part::Index)?;
+    renew_guard(connection)
+}
+
+/// Whether edits of `flows` are guarded.
+fn is_guarded(connection: &Connection) -> rusqlite::Result<bool> {
+    let triggers: u64 = connection.query_row(TRIGGERS, [], |row| row.get(0))?;
+    if triggers < 4 {
+        return Ok(false);
+    }
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM flows_guard)", [], |row| {
+        row.get(0)
+    })
+}
+
+/// Puts what is missing of the guard on the table `flows`; false if nothing is. Edits may have gone unseen
+/// while a trigger was missing, so the row is renewed then, in the same transaction.
+pub(super) fn install_guard(connection: &Connection) -> Result<bool> {
+    if is_guarded(connection)? {
+        return Ok(false);
+    }
+    in_transaction(connection, || Ok(renew_guard(connection)?))
+        .context("cannot put the guard on flows")?;
+    Ok(true)
+}
+
+/// Puts what is missing of the guard on the table `flows`, in the open transaction.
+pub(super) fn renew_guard(connection: &Connection) -> rusqlite::Result<()> {
+    let astray = connection
+        .prepare(ASTRAY)?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<String>>>()?;
+    astray
+        .iter()
+        .try_for_each(|drop| connection.execute_batch(drop))?;
+    run(connection, Part::Guard)
+}
+
+/// Does all of `work`, as the only writer, or nothing.
+pub(super) fn in_transaction<T>(
+    connection: &Connection,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let done = work().and_then(|done| {
+        connection.execute_batch("COMMIT")?;
+        Ok(done)
+    });
+    if done.is_err() && !connection.is_autocommit() {
+        // The error of `work` says more than one from here.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    done
+}
+
+/// The triggers of this connection, off while there are none but the guard's: rows with ids above all others
+/// change nothing in the guard, and looking would cost a load a fifth of its time.
+#[derive(Debug, Default)]
+pub(super) struct Triggers {
+    are_off: Cell<bool>,
+}
+
+impl Triggers {
+    /// Looks again, in the open transaction.
+    pub(super) fn settle(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let others: bool = connection
+            .prepare_cached(OTHER_TRIGGERS)?
+            .query_row([], |row| row.get(0))?;
+        if self.are_off.replace(!others) == others {
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, others)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blank_line_stands_between_statements_and_nowhere_else() {
+        let parts = [Part::Table, Part::Index, Part::Guard].map(|part| statements(part).count());
+        assert_eq!(parts, [1, 1, 6]);
+        let connection = Connection::open_in_memory().unwrap();
+        create(&connection).unwrap();
+        assert!(is_guarded(&connection).unwrap());
+    }
+}
