@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,77 @@ fn a_load_killed_at_any_moment_goes_on_and_leaves_what_one_clean_load_leaves() {
         "undisturbed it takes {:.1} s",
         longest.as_secs_f64()
     ));
+    figures.print();
+}
+
+/// Readers look on: each count and sum is that of the old flows or of the new ones.
+#[test]
+fn a_replacement_killed_at_any_moment_leaves_the_old_flows_or_the_new_ones() {
+    let mut figures = Figures::of("`flows load --replace` killed (SIGKILL) at a random moment");
+    let mut random = Random(5);
+    let texts = [generated(60_000, 1), generated(90_000, 2)];
+    let place = Place::new();
+    place.write("0.gz", gzip(&texts[0]));
+    place.write("1.gz", gzip(&texts[1]));
+    place.load(&["0.gz"]).succeeds_with(&[]);
+    let started = Instant::now();
+    place.load(&["1.gz", "--replace"]).succeeds_with(&[]);
+    let longest = started.elapsed();
+    let counts = texts.each_ref().map(|text| text.lines().count() as i64);
+    let stop = AtomicBool::new(false);
+    let (mut there, mut reads) = (1, 0);
+    thread::scope(|scope| {
+        let read = || {
+            let database = place.connect();
+            let mut reads = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                let count = "SELECT count(*), max(id) - min(id) + 1 FROM flows";
+                let (rows, span) = database
+                    .query_row(count, [], |row| {
+                        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+                    })
+                    .unwrap();
+                assert!(
+                    counts.contains(&rows) && rows == span,
+                    "{rows} rows over {span} ids"
+                );
+                reads += 1;
+            }
+            reads
+        };
+        let readers = [scope.spawn(read), scope.spawn(read)];
+        for _ in 0..short_or_long(10, 100) {
+            let other = 1 - there;
+            let mut command = place.command(&[&format!("{other}.gz"), "--replace"]);
+            let mut load = command.stdout(Stdio::null()).spawn().unwrap();
+            thread::sleep(longest.mul_f64(random.below(1_300) as f64 / 1e3));
+            load.kill().unwrap();
+            load.wait().unwrap();
+            let replaced = place.visible() == counts[other];
+            there = if replaced { other } else { there };
+            assert!(place.text() == texts[there], "the rows of {there}");
+            figures.saw(if replaced {
+                "the new flows"
+            } else {
+                "the old flows"
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+        reads = readers.map(|reader| reader.join().unwrap()).iter().sum();
+    });
+    // What was left of the kills goes with the next load.
+    let other = 1 - there;
+    place
+        .load(&[&format!("{other}.gz"), "--replace"])
+        .succeeds_with(&[]);
+    assert!(place.text() == texts[other]);
+    let database = place.connect();
+    let left = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'flows_incoming%'";
+    let left: i64 = database.query_row(left, [], |row| row.get(0)).unwrap();
+    let check = database.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+    assert_eq!((left, check.unwrap().as_str()), (0, "ok"));
+    place.assert_in_order();
+    figures.note(format!("{reads} reads beside it saw one or the other"));
     figures.print();
 }
 

@@ -4,7 +4,8 @@
 //! Nothing here waits for a fixed time. A load that has to be caught at work reads from a pipe that the
 //! test holds open, and is known to be at work once its rows can be seen.
 //!
-//! [`place`] is what the tests stand on; [`faults`] has what goes wrong, often and at random, with a row of
+//! [`place`] is what the tests stand on; [`promises`] holds what a load owes those who read, edit or replace
+//! flows beside it; [`faults`] has what goes wrong, often and at random, with a row of
 //! figures for each fault. The rest is shared with the survival tests of the service.
 
 mod faults;
@@ -13,6 +14,7 @@ mod figures;
 #[path = "../../../tests/survival/namespace.rs"]
 mod namespace;
 mod place;
+mod promises;
 #[path = "../../../tests/survival/random.rs"]
 mod random;
 

@@ -1,0 +1,624 @@
+//! What a load owes those who read, edit or replace flows beside it: the guard, replacements that are seen whole
+//! or not at all, ids that only rise, and no input twice or passed over in silence.
+
+use std::fs;
+use std::process::Command;
+
+use rusqlite::Connection;
+
+use crate::FOREIGN_COLUMNS;
+use crate::place::{Answer, PUBLISHED, Place, generated, gzip, numbered};
+
+/// The row of the guard: content, lineage, high.
+#[track_caller]
+fn guard(place: &Place) -> (i64, i64, i64) {
+    let row = "SELECT content, lineage, high FROM flows_guard";
+    let get = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    place.connect().query_row(row, [], get).unwrap()
+}
+
+#[track_caller]
+fn triggers(database: &Connection) -> i64 {
+    let count = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'flows'
+        AND name GLOB 'flows_guard_*'";
+    database.query_row(count, [], |row| row.get(0)).unwrap()
+}
+
+#[track_caller]
+fn execute(place: &Place, sql: &str) {
+    place.connect().execute_batch(sql).unwrap();
+}
+
+#[track_caller]
+fn ids(place: &Place) -> String {
+    let rows = place.rows();
+    let ids: Vec<&str> = rows
+        .iter()
+        .map(|row| row.split(',').next().unwrap())
+        .collect();
+    ids.join(" ")
+}
+
+// The guard.
+
+#[test]
+fn a_load_installs_the_guard_and_arrivals_change_nothing_in_it() {
+    let place = Place::new();
+    place.pipe(PUBLISHED, &[]).succeeds_with(&["5 rows"]);
+    assert_eq!(triggers(&place.connect()), 4);
+    let before = guard(&place);
+    place
+        .pipe(generated(1_000, 1), &[])
+        .succeeds_with(&["1000 rows"]);
+    assert_eq!(guard(&place), before);
+    execute(&place, "DELETE FROM flows WHERE id > 900");
+    let (content, lineage, high) = guard(&place);
+    assert!(content != before.0 && lineage == before.1 && high == 1_005);
+}
+
+#[test]
+fn preparing_installs_the_guard_and_renews_one_that_was_incomplete() {
+    let place = Place::new();
+    execute(
+        &place,
+        &format!("CREATE TABLE flows (id INTEGER PRIMARY KEY, {FOREIGN_COLUMNS})"),
+    );
+    place.load(&[]).succeeds_with(&["guard installed"]);
+    let before = guard(&place);
+    let again = place.load(&[]);
+    again.succeeds_with(&["0 rows"]);
+    assert!(!again.shown().contains("guard"), "{}", again.shown());
+    assert_eq!(guard(&place), before);
+    execute(&place, "DROP TRIGGER flows_guard_update");
+    place.load(&[]).succeeds_with(&["guard installed"]);
+    let after = guard(&place);
+    assert!(after.0 != before.0 && after.1 != before.1 && triggers(&place.connect()) == 4);
+    // The triggers go with a table that is renamed, and keep their names taken.
+    execute(
+        &place,
+        &format!(
+            "ALTER TABLE flows RENAME TO old; CREATE TABLE flows (id INTEGER PRIMARY KEY, {FOREIGN_COLUMNS})"
+        ),
+    );
+    place.load(&[]).succeeds_with(&["guard installed"]);
+    assert_eq!(triggers(&place.connect()), 4);
+}
+
+#[test]
+fn a_view_is_said_to_have_no_guard_and_takes_no_flows() {
+    let place = Place::new();
+    place.pipe(PUBLISHED, &[]).succeeds_with(&[]);
+    execute(
+        &place,
+        "DROP TRIGGER flows_guard_delete; DROP TRIGGER flows_guard_update; DROP TRIGGER flows_guard_replace;
+         DROP TRIGGER flows_guard_insert; ALTER TABLE flows RENAME TO kept; CREATE VIEW flows AS SELECT * FROM kept",
+    );
+    place.load(&[]).succeeds_with(&["no guard", "view"]);
+    for more in [&[][..], &["--replace"]] {
+        place.pipe(PUBLISHED, more).fails_with(&["view"]);
+    }
+    assert_eq!(place.rows(), numbered(PUBLISHED));
+}
+
+#[test]
+fn deleted_ids_are_not_given_again() {
+    let place = Place::new();
+    place
+        .pipe(generated(100, 1), &[])
+        .succeeds_with(&["ids 1-100"]);
+    execute(&place, "DELETE FROM flows WHERE id > 50");
+    place.pipe(PUBLISHED, &[]).succeeds_with(&["ids 101-105"]);
+}
+
+/// The loader's own connection fires no trigger, unless somebody wants one.
+#[test]
+fn triggers_of_somebody_else_still_fire() {
+    let place = Place::new();
+    place.pipe(PUBLISHED, &[]).succeeds_with(&[]);
+    execute(
+        &place,
+        "CREATE TABLE seen (id); CREATE TRIGGER mine AFTER INSERT ON flows BEGIN INSERT INTO seen VALUES (NEW.id); END",
+    );
+    let before = guard(&place);
+    place.pipe(generated(100, 1), &[]).succeeds_with(&[]);
+    let seen = place
+        .connect()
+        .query_row("SELECT count(*) FROM seen", [], |row| row.get::<_, i64>(0));
+    assert_eq!((seen.unwrap(), guard(&place)), (100, before));
+}
+
+// Replacing.
+
+#[test]
+fn replaced_flows_have_ids_behind_the_old_ones_and_another_lineage() {
+    let place = Place::new();
+    place
+        .pipe(generated(100, 1), &[])
+        .succeeds_with(&["ids 1-100"]);
+    execute(
+        &place,
+        "CREATE INDEX mine ON flows (src_comp); CREATE VIEW names AS SELECT src_comp FROM flows",
+    );
+    let before = guard(&place);
+    place
+        .pipe(PUBLISHED, &["--replace"])
+        .succeeds_with(&["5 rows", "ids 101-105"]);
+    assert_eq!(ids(&place), "101 102 103 104 105");
+    let after = guard(&place);
+    assert!(
+        after.0 != before.0 && after.1 != before.1 && after.2 == 105,
+        "{after:?}"
+    );
+    assert_eq!(triggers(&place.connect()), 4);
+    assert_eq!(place.indexes(), ["flows_time", "mine"]);
+    let sql = place.connect().query_row(
+        "SELECT group_concat(sql, ';') FROM sqlite_schema WHERE name IN ('flows_time', 'names')",
+        [],
+        |row| row.get::<_, String>(0),
+    );
+    assert!(!sql.as_ref().unwrap().contains("incoming"), "{sql:?}");
+    place.assert_in_order();
+    // Known is the new input, not the old.
+    place
+        .pipe(PUBLISHED, &[])
+        .skips_with(&["0 rows"], &["ids 101 to 105"]);
+    place
+        .pipe(generated(100, 1), &[])
+        .succeeds_with(&["ids 106-205"]);
+}
+
+#[test]
+fn renumbered_flows_begin_at_one() {
+    let place = Place::new();
+    place.pipe(generated(100, 1), &[]).succeeds_with(&[]);
+    place
+        .pipe(PUBLISHED, &["--replace", "--renumber"])
+        .succeeds_with(&["ids 1-5"]);
+    assert_eq!(place.rows(), numbered(PUBLISHED));
+    assert_eq!(guard(&place).2, 5);
+}
+
+#[test]
+fn what_cannot_replace_leaves_the_flows_that_are_there() {
+    let place = Place::new();
+    place.pipe(PUBLISHED, &[]).succeeds_with(&[]);
+    let before = guard(&place);
+    let text = generated(20_000, 1);
+    let archive = gzip(&text);
+    place.write("good.txt", &text);
+    place.write("cut.gz", &archive[..archive.len() / 2]);
+    place.write("first.txt", format!("bad\n{text}"));
+    place.write("middle.txt", format!("{text}bad\n{text}"));
+    place.write("only-bad.txt", "bad\n");
+    place.write("empty.txt", "");
+    place.write("empty.gz", gzip(""));
+    fs::create_dir(place.path("folder")).unwrap();
+    let cases: [(&[&str], &str); 9] = [
+        (&["good.txt", "cut.gz"], "damaged or cut short"),
+        (&["good.txt", "first.txt"], "first.txt:1: expected 9 fields"),
+        (&["middle.txt"], "middle.txt:20001: expected 9 fields"),
+        (&["good.txt", "--rejects", "folder"], "cannot open folder"),
+        (&["good.txt", "--rejects", "good.txt"], "part of the load"),
+        (&["only-bad.txt", "--rejects", "bad.txt"], "no flow in"),
+        (&["empty.txt"], "empty.txt is empty"),
+        (&["good.txt", "empty.gz"], "empty.gz is empty"),
+        (&["-"], "standard input is empty"),
+    ];
+    for (arguments, reason) in cases {
+        let arguments = [arguments, &["--replace"]].concat();
+        place.load(&arguments).fails_with(&[reason]);
+        assert_eq!(place.rows(), numbered(PUBLISHED), "{reason}");
+        assert_eq!(guard(&place), before, "{reason}");
+    }
+    // They are still known, and nothing is left of the tries.
+    place.pipe(PUBLISHED, &[]).skips_with(&["0 rows"], &[]);
+    let left = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'flows_incoming%'";
+    let left = place
+        .connect()
+        .query_row(left, [], |row| row.get::<_, i64>(0));
+    assert_eq!(left.unwrap(), 0);
+}
+
+#[test]
+fn readers_see_the_old_flows_until_the_new_ones_are_all_there() {
+    let place = Place::new();
+    place.pipe(PUBLISHED, &[]).succeeds_with(&[]);
+    let mut load = place.start(&["--replace"]);
+    let text = generated(3_000, 1);
+    load.feed(&text);
+    let incoming = || {
+        let count = place
+            .connect()
+            .query_row("SELECT count(*) FROM flows_incoming", [], |row| row.get(0));
+        count.unwrap_or(0_i64)
+    };
+    while incoming() < 3_000 {
+        assert_eq!(place.visible(), 5);
+    }
+    assert_eq!(place.rows(), numbered(PUBLISHED));
+    load.finish().succeeds_with(&["3000 rows"]);
+    assert!(place.text() == text);
+}
+
+#[test]
+fn a_replacement_beside_another_writer_starts_over() {
+    let place = Place::new();
+    place.pipe(PUBLISHED, &[]).succeeds_with(&[]);
+    let mut load = place.start(&["--replace"]);
+    load.feed(PUBLISHED);
+    let is_begun = "SELECT count(*) FROM sqlite_schema WHERE name = 'flows_incoming'";
+    while place.connect().query_row(is_begun, [], |row| row.get(0)) != Ok(1_i64) {}
+    execute(
+        &place,
+        "INSERT INTO flows SELECT 6, 9, 0, 'C1', '1', 'C2', '2', 6, 1, 52",
+    );
+    load.finish()
+        .fails_with(&["somebody else has added flows", "stay"]);
+    assert_eq!(ids(&place), "1 2 3 4 5 6");
+}
+
+#[test]
+fn a_table_that_cannot_be_served_can_be_replaced() {
+    let place = Place::new();
+    execute(
+        &place,
+        "CREATE TABLE flows (id TEXT, time TEXT); INSERT INTO flows VALUES ('id', 'time')",
+    );
+    place
+        .pipe(PUBLISHED, &["--replace"])
+        .succeeds_with(&["ids 1-5"]);
+    assert_eq!(place.rows(), numbered(PUBLISHED));
+    place.load(&[]).succeeds_with(&["0 rows"]);
+}
+
+// One load at a time.
+
+#[cfg(unix)]
+#[test]
+fn a_database_is_one_whatever_the_path_to_it() {
+    use std::os::unix::fs::symlink;
+    let place = Place::new();
+    place.write("flows.txt", generated(1_000, 1));
+    fs::create_dir(place.path("folder")).unwrap();
+    symlink(place.db(), place.path("link.db")).unwrap();
+    symlink(place.folder.path(), place.path("folder/here")).unwrap();
+    // The first one makes the file, through a link to nowhere.
+    let load = |db: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flows"));
+        let output = command
+            .args(["load", "flows.txt", "--db", db])
+            .current_dir(place.folder.path())
+            .output()
+            .unwrap();
+        Answer {
+            arguments: db.to_owned(),
+            output,
+        }
+    };
+    let mut first = place.start(&[]);
+    first.feed(PUBLISHED);
+    place.wait_for_rows(5);
+    for db in [
+        "link.db",
+        "flows.db",
+        "./folder/../flows.db",
+        "folder/here/flows.db",
+    ] {
+        load(db).fails_with(&["another load is writing to", db]);
+    }
+    first.finish().succeeds_with(&["5 rows"]);
+    load("folder/here/link.db").succeeds_with(&["1000 rows"]);
+    fs::hard_link(place.db(), place.path("second.db")).unwrap();
+    for db in ["second.db", "flows.db"] {
+        load(db).fails_with(&["2 names (hard links)"]);
+    }
+}
+
+// Every line once, or a word.
+
+#[test]
+fn an_input_that_changed_is_not_loaded_beside_its_own_rows() {
+    let text = generated(20_000, 1);
+    let changes = [
+        text.replacen(",6,", ",7,", 1),
+        text.replacen("\n45,", "\n45,1", 1),
+        text.replace('\n', "\r\n"),
+        text.split_inclusive('\n').skip(1).collect(),
+        format!("1,0,C1,1,C2,2,6,1,52\n{text}"),
+    ];
+    for changed in changes {
+        let place = Place::new();
+        // Stopped halfway.
+        let mut load = place.start(&[]);
+        load.feed(&text[..text.len() / 2]);
+        place.wait_for_rows(text[..text.len() / 2].matches('\n').count() as i64);
+        drop(load);
+        let rows = place.rows();
+        place.write("flows.txt", &changed);
+        place.load(&["flows.txt"]).fails_with(&[
+            "flows.txt resembles an input of which",
+            "--again",
+            "--replace",
+        ]);
+        assert_eq!(place.rows(), rows);
+        place
+            .pipe(&changed, &[])
+            .fails_with(&["standard input resembles an input of which"]);
+        place
+            .load(&["flows.txt", "--replace"])
+            .succeeds_with(&["rows"]);
+        assert!(place.text() == changed.replace("\r\n", "\n"));
+    }
+}
+
+#[test]
+fn flows_that_were_deleted_by_hand_are_not_taken_for_loaded() {
+    let place = Place::new();
+    let text = generated(100, 1);
+    place.write("flows.txt", &text);
+    place.load(&["flows.txt"]).succeeds_with(&["100 rows"]);
+    execute(&place, "DELETE FROM flows WHERE id <= 50");
+    // Trimmed: what is new of the input is still wanted.
+    place.load(&["flows.txt"]).skips_with(&["0 rows"], &[]);
+    execute(&place, "DELETE FROM flows");
+    place.load(&["flows.txt"]).fails_with(&[
+        "flows.txt: its first 100 lines",
+        "ids 1 to 100",
+        "deleted",
+        "--again",
+    ]);
+    place
+        .load(&["flows.txt", "--again"])
+        .succeeds_with(&["100 rows", "ids 101-200"]);
+    assert!(place.text() == text);
+}
+
+#[test]
+fn parts_that_are_alike_are_loaded_when_told_so_and_else_skipped_with_a_word() {
+    let place = Place::new();
+    let (line, other) = ("5,0,C1,N1,C2,80,6,1,81\n", "5,0,C1,N1,C2,80,6,1,82\n");
+    for (name, text) in [
+        ("a", line.to_owned()),
+        ("b", line.to_owned()),
+        ("c", line.to_owned() + other),
+    ] {
+        place.write(name, text);
+    }
+    place.load(&["a"]).succeeds_with(&["1 rows"]);
+    place.load(&["b"]).skips_with(
+        &["0 rows", "1 lines"],
+        &["b: its first 1 lines (ids 1 to 1)"],
+    );
+    place
+        .load(&["b", "c", "--again"])
+        .succeeds_with(&["3 rows", "ids 2-4"]);
+    assert_eq!(place.text(), [line, line, line, other].concat());
+}
+
+#[test]
+fn an_interrupted_load_of_another_goes_on_and_is_no_third() {
+    let place = Place::new();
+    let text = generated(20_000, 1);
+    place.write("flows.txt", &text);
+    place.load(&["flows.txt"]).succeeds_with(&["20000 rows"]);
+    let half = text.len() / 2;
+    let mut load = place.start(&["--again"]);
+    load.feed(&text[..half]);
+    place.wait_for_rows(20_000 + text[..half].matches('\n').count() as i64);
+    drop(load);
+    place
+        .load(&["flows.txt", "--again"])
+        .succeeds_with(&["lines had been loaded before", "-40000,"]);
+    assert!(place.rows() == numbered(&text.repeat(2)));
+}
+
+#[test]
+fn records_of_earlier_versions_are_understood() {
+    let place = Place::new();
+    let text = generated(20_000, 1);
+    place.write("flows.txt", &text);
+    place.load(&["flows.txt"]).succeeds_with(&[]);
+    execute(
+        &place,
+        "ALTER TABLE flow_loads RENAME TO later;
+         CREATE TABLE flow_loads (
+             id          INTEGER PRIMARY KEY,
+             bytes       INTEGER NOT NULL, -- uncompressed, consumed up to the last commit
+             lines       INTEGER NOT NULL, -- good and bad ones in these bytes
+             digest      BLOB    NOT NULL, -- SHA-256 of exactly these bytes
+             open_line   INTEGER NOT NULL, -- 1 if the last line had no line end
+             head        BLOB    NOT NULL  -- the first of these bytes, at most 65,536
+         );
+         INSERT INTO flow_loads SELECT id, bytes, lines, digest, open_line, head FROM later;
+         DROP TABLE later",
+    );
+    place
+        .load(&["flows.txt"])
+        .skips_with(&["0 rows"], &["first 20000 lines are in"]);
+    let more = format!("{text}{}", generated(5, 2));
+    place.write("flows.txt", &more);
+    place.load(&["flows.txt"]).sums_up(&["5 rows"]);
+    assert!(place.rows() == numbered(&more));
+}
+
+// What an input may be.
+
+#[test]
+fn other_formats_are_refused_by_name_and_leave_no_rejects() {
+    let cases: [(&[u8], &str); 8] = [
+        (b"BZh91AY&SY and so on\n", "bzip2"),
+        (b"\xfd7zXZ\0\0\x04 and so on\n", "xz"),
+        (
+            b"\x28\xb5\x2f\xfd and so on\n",
+            "is zstd: decompress it first, zstd -dc FILE | flows load -",
+        ),
+        (b"PK\x03\x04 and so on\n", "zip"),
+        (b"<!DOCTYPE html>\n<html>\n", "an HTML page"),
+        (b"\n <HTML><body>\n", "an HTML page"),
+        (b"SQLite format 3\0\n", "a SQLite database"),
+        (b"\xff\xfe1\0,\0\n\0", "UTF-16"),
+    ];
+    for (bytes, name) in cases {
+        let place = Place::new();
+        place.write("flows.gz", bytes);
+        place
+            .load(&["flows.gz", "--rejects", "bad.txt"])
+            .fails_with(&["flows.gz is ", name]);
+        place
+            .pipe(bytes, &["--rejects", "bad.txt"])
+            .fails_with(&["standard input is ", name]);
+        assert_eq!(fs::read(place.path("bad.txt")).unwrap(), b"", "{name}");
+        assert_eq!(place.visible(), 0);
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    let marked = format!("\u{feff}{PUBLISHED}");
+    for content in [marked.clone().into_bytes(), gzip(&marked)] {
+        let place = Place::new();
+        place.write("flows.txt", &content);
+        place.load(&["flows.txt"]).succeeds_with(&["5 rows"]);
+        assert_eq!(place.rows(), numbered(PUBLISHED));
+        place.pipe(PUBLISHED, &[]).skips_with(&["0 rows"], &[]);
+        place
+            .pipe(&content, &["--replace", "--renumber"])
+            .succeeds_with(&["5 rows"]);
+        assert_eq!(place.rows(), numbered(PUBLISHED));
+    }
+}
+
+#[test]
+fn zeros_may_follow_a_gzip_and_nothing_else_may() {
+    for (behind, good) in [
+        (vec![0; 1], true),
+        (vec![0; 600_000], true),
+        (vec![0, 1], false),
+        (b"x".to_vec(), false),
+    ] {
+        let place = Place::new();
+        let padded = [gzip(PUBLISHED), behind].concat();
+        place.write("flows.gz", &padded);
+        for answer in [
+            place.load(&["flows.gz"]),
+            place.pipe(&padded, &["--replace", "--renumber"]),
+        ] {
+            if good {
+                answer.succeeds_with(&["5 rows"]);
+                assert_eq!(place.rows(), numbered(PUBLISHED));
+            } else {
+                answer.fails_with(&[":6: gzip is damaged"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_quoted_field_is_a_bad_line_that_names_it() {
+    let place = Place::new();
+    let quoted = "1,0,\"C1065\",389,C3799,N10451,6,10,5323\n";
+    place.pipe(quoted, &[]).fails_with(&[
+        "standard input:1: src_comp holds a quotation mark",
+        "\"C1065\"",
+    ]);
+    place
+        .pipe(quoted, &["--rejects", "bad.txt"])
+        .succeeds_with(&["0 rows", "1 rejects"]);
+    assert_eq!(fs::read_to_string(place.path("bad.txt")).unwrap(), quoted);
+}
+
+// Tables of somebody else.
+
+#[test]
+fn preparing_leaves_a_write_ahead_log_also_where_the_index_is_there() {
+    let place = Place::new();
+    execute(
+        &place,
+        &format!(
+            "CREATE TABLE flows (id INTEGER PRIMARY KEY, {FOREIGN_COLUMNS}); CREATE INDEX flows_time ON flows (time)"
+        ),
+    );
+    place.load(&[]).succeeds_with(&["0 rows"]);
+    let mode = place
+        .connect()
+        .query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0));
+    assert_eq!(mode.unwrap(), "wal");
+}
+
+#[test]
+fn an_empty_table_has_its_index_while_the_first_load_goes_on() {
+    let place = Place::new();
+    let mut load = place.start(&[]);
+    load.feed(PUBLISHED);
+    place.wait_for_rows(5);
+    assert_eq!(
+        (place.indexes(), triggers(&place.connect())),
+        (vec!["flows_time".to_owned()], 4)
+    );
+    place.assert_in_order();
+    load.finish().succeeds_with(&["5 rows"]);
+}
+
+#[test]
+fn preparing_names_what_could_not_be_served() {
+    let plain = FOREIGN_COLUMNS
+        .replace(" NOT NULL", "")
+        .replace("INTEGER", "BIGINT");
+    // As pandas' `to_sql` makes it, with its index that is not unique.
+    let pandas =
+        format!("CREATE TABLE flows (id BIGINT, {plain}); CREATE INDEX ix_flows_id ON flows (id)");
+    let row = |id: &str, time: &str, port: &str| {
+        format!("; INSERT INTO flows VALUES ({id}, {time}, 0, 'C1', {port}, 'C2', '2', 6, 1, 52)")
+    };
+    let good = row("1", "1", "'1'") + &row("3", "3", "'1'");
+    let cases = [
+        (row("2", "2", "'1'"), None),
+        (
+            row("1", "2", "'1'"),
+            Some("UNIQUE constraint failed: flows.id"),
+        ),
+        (
+            row("'id'", "'time'", "'src_port'"),
+            Some("the column time of flows holds a value of type text, expected integers alone"),
+        ),
+        (
+            row("2", "2", "x'00'"),
+            Some("the flow with id 2 holds a BLOB in src_port, which no format can write"),
+        ),
+        (
+            row("2", "2.5", "'1'"),
+            Some("the column time of flows holds a value of type real"),
+        ),
+    ];
+    for (more, reason) in cases {
+        let place = Place::new();
+        execute(&place, &format!("{pandas}{good}{more}"));
+        match reason {
+            None => {
+                place
+                    .load(&[])
+                    .succeeds_with(&["flows_id built", "guard installed"]);
+                place.assert_in_order();
+            }
+            Some(reason) => place.load(&[]).fails_with(&["flows.db", reason]),
+        }
+    }
+}
+
+#[test]
+fn an_index_that_leaves_rows_out_does_not_do() {
+    let place = Place::new();
+    execute(
+        &place,
+        &format!(
+            "CREATE TABLE flows (id INTEGER PRIMARY KEY, {FOREIGN_COLUMNS});
+             CREATE INDEX some ON flows (time) WHERE time IS NOT NULL"
+        ),
+    );
+    let answer = place.load(&[]);
+    let shown = answer.shown();
+    assert!(
+        place.indexes().contains(&"flows_time".to_owned()),
+        "{shown}"
+    );
+}
