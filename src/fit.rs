@@ -44,5 +44,5 @@ pub fn not_integers(column: &str, kind: &str) -> String {
 /// No format can write the BLOB in `column` of the flow `id`.
 #[must_use]
 pub fn holds_blob(column: &str, id: i64) -> String {
-    format!("the flow with id {id} holds a BLOB in {column}, which no format can write")
+    format!("flow {id}: {column} is a BLOB, which no format can write")
 }

@@ -583,7 +583,7 @@ fn preparing_names_what_could_not_be_served() {
         ),
         (
             row("2", "2", "x'00'"),
-            Some("the flow with id 2 holds a BLOB in src_port, which no format can write"),
+            Some("flow 2: src_port is a BLOB, which no format can write"),
         ),
         (
             row("2", "2.5", "'1'"),
