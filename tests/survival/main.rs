@@ -11,6 +11,7 @@
 //! - [`readers`]: readers that leave or take nothing, and what their answers go on to cost
 //! - [`heads`]: request heads that are none
 //! - [`writer`]: a load into the table that is being read
+//! - [`states`]: a table that is changed in every way there is
 //! - [`load`]: 64 connections that never pause
 //! - [`stop`]: the server ends in the middle of an answer
 //! - [`http2`]: the same ends over HTTP/2
@@ -20,8 +21,8 @@
 //!
 //! What they stand on: [`stand`] is a server in this process, [`apart`] one in a process of its own, so
 //! that its memory and threads can be counted; [`wire`] is HTTP over a plain socket, [`document`] reads
-//! bodies, [`figures`] keeps count, [`random`] has numbers, [`namespace`] what few processes may do. The last
-//! three serve the tests of the loader's faults as well.
+//! bodies, [`table`] is changed and remembers what it was, [`figures`] keeps count, [`random`] has numbers,
+//! [`namespace`] what few processes may do. The last three serve the tests of the loader's faults as well.
 
 mod apart;
 mod clients;
@@ -40,6 +41,8 @@ mod random;
 mod readers;
 mod replace;
 mod stand;
+mod states;
 mod stop;
+mod table;
 mod wire;
 mod writer;

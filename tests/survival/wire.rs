@@ -168,12 +168,18 @@ impl Wire {
     /// Reads an answer to its end, however it ends.
     #[track_caller]
     pub(crate) fn answer(&mut self) -> Answer {
-        self.answer_up_to(usize::MAX)
+        self.answer_while(&mut |_| true)
     }
 
     /// Reads an answer that comes in chunks until there are `enough` bytes of its body.
     #[track_caller]
     pub(crate) fn answer_up_to(&mut self, enough: usize) -> Answer {
+        self.answer_while(&mut |there| there < enough)
+    }
+
+    /// Reads an answer that comes in chunks while `go_on`, which is told before each how many bytes are there.
+    #[track_caller]
+    pub(crate) fn answer_while(&mut self, go_on: &mut dyn FnMut(usize) -> bool) -> Answer {
         let mut answer = Answer {
             request: self.sent.clone(),
             status: 0,
@@ -197,13 +203,13 @@ impl Wire {
         answer.status = status.unwrap_or_else(|| panic!("no status: {answer:?}"));
         let length = header(&answer.head, "content-length").map(str::to_owned);
         let ended = match length {
-            _ if matches!(answer.status, 204 | 304) => true,
+            _ if matches!(answer.status, 204 | 304) || self.sent.starts_with("HEAD ") => true,
             Some(length) => {
                 let length = length.parse();
                 let length = length.unwrap_or_else(|e| panic!("{e}: {answer:?}"));
                 self.take(length, &mut answer.body)
             }
-            None => self.chunks(&mut answer.body, enough).is_some(),
+            None => self.chunks(&mut answer.body, go_on).is_some(),
         };
         if ended {
             answer.end = End::Clean;
@@ -211,8 +217,8 @@ impl Wire {
         answer
     }
 
-    fn chunks(&mut self, body: &mut Vec<u8>, enough: usize) -> Option<()> {
-        while body.len() < enough {
+    fn chunks(&mut self, body: &mut Vec<u8>, go_on: &mut dyn FnMut(usize) -> bool) -> Option<()> {
+        while go_on(body.len()) {
             let size = self.line()?;
             let size = std::str::from_utf8(&size).ok();
             let size = size.and_then(|size| usize::from_str_radix(size.trim_end(), 16).ok());

@@ -46,6 +46,8 @@ pub enum Fault {
     Gone,
     /// Nothing for so long, and then everything as usual.
     Delay(Duration),
+    /// Nothing until [`Faults::release`], and then everything as usual: a test does something else meanwhile.
+    Hold,
     /// The guest traps: the host's function fails, or the statement's thread panics and takes the result
     /// and the connection with it, as it does in Spin over text that is not UTF-8.
     Trap,
@@ -60,7 +62,11 @@ struct Plan {
     faults: Vec<(Point, RangeInclusive<usize>, Fault)>,
     passed: [usize; Point::ALL.len()],
     struck: usize,
+    holding: bool,
 }
+
+/// How often what is held looks whether it may go on.
+const LOOK: Duration = Duration::from_micros(100);
 
 impl Faults {
     /// Plans `fault` for the passes `nth` of a point, over all connections, the first one from here on
@@ -86,6 +92,21 @@ impl Faults {
         self.lock().struck
     }
 
+    /// Drops every fault, but lets go of nothing that is being held.
+    pub fn no_more(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// Whether a statement is being held.
+    pub fn is_holding(&self) -> bool {
+        self.lock().holding
+    }
+
+    /// Lets the statement that is being held go on.
+    pub fn release(&self) {
+        self.lock().holding = false;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Plan> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,6 +120,7 @@ impl Faults {
         let planned = faults.find(|(p, nth, _)| *p == point && nth.contains(&pass));
         let fault = planned.map(|(_, _, fault)| fault.clone());
         plan.struck += usize::from(fault.is_some());
+        plan.holding |= fault == Some(Fault::Hold);
         fault
     }
 
@@ -110,6 +132,12 @@ impl Faults {
             Some(Fault::Gone) => Ok(Err(Error::InvalidConnection)),
             Some(Fault::Delay(time)) => {
                 tokio::time::sleep(time).await;
+                Ok(Ok(()))
+            }
+            Some(Fault::Hold) => {
+                while self.is_holding() {
+                    tokio::time::sleep(LOOK).await;
+                }
                 Ok(Ok(()))
             }
             Some(Fault::Trap) => Err(wasmtime::Error::msg("a trap of the fault plan")),
@@ -127,6 +155,12 @@ impl Faults {
             Some(Fault::Gone) => Err(Error::InvalidConnection),
             Some(Fault::Delay(time)) => {
                 std::thread::sleep(time);
+                Ok(())
+            }
+            Some(Fault::Hold) => {
+                while self.is_holding() {
+                    std::thread::sleep(LOOK);
+                }
                 Ok(())
             }
             Some(Fault::Trap) => resume_unwind(Box::new("a trap of the fault plan")),
