@@ -62,7 +62,7 @@ pub enum Body {
         /// The first page as it is sent, at once, also through an encoder that would rather collect.
         first: Vec<u8>,
         /// The pages behind it.
-        rest: Pages,
+        rest: Box<Pages>,
         /// What writes them.
         writer: Box<PageWriter>,
         /// How long to wait for a client that takes nothing; `None` for ever.
@@ -97,7 +97,7 @@ impl Body {
         let writer = Box::new(writer);
         Ok(Self::Streamed {
             first: bytes,
-            rest,
+            rest: Box::new(rest),
             writer,
             reader_timeout,
         })
@@ -228,12 +228,19 @@ async fn send_whole(
 async fn send_pages(
     mut output: Output,
     first: Vec<u8>,
-    pages: Pages,
+    mut pages: Box<Pages>,
     mut page_writer: Box<PageWriter>,
     reader_timeout: Option<Duration>,
     line: RequestLine,
 ) {
-    let sent = write_pages(&mut output, first, pages, &mut page_writer, reader_timeout).await;
+    let sent = write_pages(
+        &mut output,
+        first,
+        &mut pages,
+        &mut page_writer,
+        reader_timeout,
+    )
+    .await;
     let (flows, bytes) = (page_writer.encoder.records(), output.bytes);
     match sent {
         Ok(Reached::End) => {
@@ -323,19 +330,19 @@ impl LastTaken {
 async fn write_pages(
     output: &mut Output,
     first: Vec<u8>,
-    mut pages: Pages,
+    pages: &mut Pages,
     page_writer: &mut PageWriter,
     reader_timeout: Option<Duration>,
 ) -> Result<Reached, Problem> {
     let taken = LastTaken(Cell::new(Instant::now()));
     let writing = async { Ok(output.write(first, &taken).await) };
-    let (mut next, mut sent) = beside(&mut pages, writing, &taken, reader_timeout).await?;
+    let (mut next, mut sent) = beside(pages, writing, &taken, reader_timeout).await?;
     while sent {
         let Some(page) = next? else {
             return Ok(Reached::End);
         };
         let writing = output.write_page(&page, page_writer, &taken);
-        (next, sent) = beside(&mut pages, writing, &taken, reader_timeout).await?;
+        (next, sent) = beside(pages, writing, &taken, reader_timeout).await?;
     }
     Ok(Reached::Nobody)
 }
