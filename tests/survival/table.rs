@@ -299,7 +299,9 @@ impl Table {
 
     /// An id that no flow has: in a gap, negative, above all others, or of one that has been deleted.
     fn free_id(&self, random: &mut Random) -> i64 {
-        let near = match random.below(4) {
+        let near = match random.below(5) {
+            // Where an append has left a gap.
+            4 => self.now().flows.last().map_or(1, id),
             0 => -1 - random.below(50) as i64,
             1 => self.newest + 1 + random.below(20) as i64,
             2 => self.now().flows.last().map_or(1, |flow| id(flow) + 1),
