@@ -13,7 +13,7 @@ SPIN := $(shell spin --version 2>/dev/null | grep -Eq '^spin (4\.[1-9]|[5-9]|[1-
 
 # All that runs on this machine. Built as a whole, as `cargo test` builds it: for a part of it cargo would choose
 # other features of what they share, and build wasmtime a second time.
-HERE := --workspace --exclude probe
+HERE := --workspace --exclude probe --exclude flow-window-spin
 NATIVE := $(if $(SPIN),-p flows,$(HERE))
 
 # For clients that are written in Python; `make test` goes on without.
@@ -118,15 +118,15 @@ lint: target
 	$(CARGO) fmt --all --check
 	cd tests/fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy $(HERE) --all-targets -- -D warnings
-	$(CARGO) clippy --target $(WASM) -p flow-window -p probe -- -D warnings
+	$(CARGO) clippy --target $(WASM) -p flow-window -p flow-window-spin -p probe -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(HERE) --no-deps
-	@twice=$$($(CARGO) tree --locked --quiet -p flow-window --target $(WASM) -e normal,no-proc-macro -d) \
+	@twice=$$($(CARGO) tree --locked --quiet -p flow-window-spin --target $(WASM) -e normal,no-proc-macro -d) \
 	    && [ -z "$$twice" ] || { echo "twice in the component: $$twice"; exit 1; }
 	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; $(CARGO) deny --locked check licenses bans sources; \
 	    else echo 'cargo deny is left out: it is not installed (cargo install --locked cargo-deny)'; fi
 
 component: target
-	$(CARGO) build --target $(WASM) --release
+	$(CARGO) build --target $(WASM) --release -p flow-window-spin
 
 # A component cannot be built without the target; rustup is asked only when it is missing.
 target:

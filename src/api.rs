@@ -3,20 +3,19 @@
 //! A handler is thin: it parses, reads what the status depends on, and says what the answer is. Its name is
 //! the `operationId` in the OpenAPI document.
 
-use spin_sdk::http::Method;
-use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
-
 use crate::access;
-use crate::body::{Answer, Body};
 use crate::coding::{Coder, Coding};
-use crate::fitness;
+use crate::db::Database;
 use crate::format::{Encoder, End, Format};
 use crate::log::RequestLine;
 use crate::negotiate;
 use crate::openapi;
 use crate::page::{self, Pages, Start};
+use crate::pipeline::Export;
 use crate::problem::Problem;
 use crate::query::{self, Fallback, Query};
+use crate::readiness::{self, Readiness};
+use crate::response::{Body, Logged, Response};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::validator::{self, Representation};
@@ -62,80 +61,121 @@ fn route(path: &str) -> Route {
     }
 }
 
-/// What a handler knows of its request.
-struct Asked<'a> {
-    request: &'a Request,
-    path: &'a str,
-    query: &'a str,
-    fallback: Fallback<'a>,
-    settings: &'a Settings,
+/// A request, as its host has it: only what is asked for is taken over.
+pub trait Request {
+    /// The method, in capitals.
+    fn method(&self) -> String;
+
+    /// Path and query, as they were sent.
+    fn target(&self) -> String;
+
+    /// The values of a header, one for each time that it is given.
+    fn header(&self, name: &str) -> Vec<Vec<u8>>;
 }
 
-impl Asked<'_> {
+/// What a handler knows of its request.
+struct RequestContext<'a, D: Database, R> {
+    request: &'a R,
+    path: &'a str,
+    query: &'a str,
+    preference: Fallback<'a>,
+    service: &'a Service<D>,
+}
+
+impl<D: Database, R: Request> RequestContext<'_, D, R> {
     /// The values of a header as one list (RFC 9110, section 5.3); `None` without one.
     fn header(&self, name: &str) -> Option<String> {
         header(self.request, name)
     }
 }
 
-fn header(request: &Request, name: &str) -> Option<String> {
-    let values = request.get_headers().get(name);
+fn header(request: &impl Request, name: &str) -> Option<String> {
+    let values = request.header(name);
     let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
     (!values.is_empty()).then(|| values.iter().map(text).collect::<Vec<_>>().join(", "))
 }
 
-/// Answers a request.
-///
-/// # Errors
-/// Only what the host says of the response itself; every other failure is an answer.
-pub async fn answer(request: &Request) -> Result<Response, ErrorCode> {
-    let method =
-        Method::try_from(request.get_method()).map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
-    let target = request.get_path_with_query().unwrap_or_default();
+/// The service of one instance: its settings, and what it knows of its database.
+pub struct Service<D: Database> {
+    settings: Settings,
+    readiness: Readiness<D>,
+}
+
+impl<D: Database> Service<D> {
+    /// A service that has asked its database nothing yet.
+    pub fn new(database: D, settings: Settings) -> Self {
+        Self {
+            settings,
+            readiness: Readiness::new(database),
+        }
+    }
+
+    /// Answers a request.
+    pub async fn handle(&self, request: &impl Request) -> Logged<D> {
+        answer(Ok(self), request).await
+    }
+}
+
+/// Answers a request where the settings cannot be read.
+pub async fn refuse<D: Database>(problem: Problem, request: &impl Request) -> Logged<D> {
+    answer(Err(problem), request).await
+}
+
+async fn answer<D: Database>(
+    service: Result<&Service<D>, Problem>,
+    request: &impl Request,
+) -> Logged<D> {
+    let method = request.method();
+    let target = request.target();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let accept = header(request, "accept").filter(|accept| !accept.trim().is_empty());
     let ending = path
         .rsplit_once('.')
         .and_then(|(_, name)| Format::from_name(name));
-    let fallback = Fallback {
+    let preference = Fallback {
         ending,
         accept: accept.as_deref(),
     };
-    let settings = Settings::current().await;
-    let logged = settings
+    let logged = service
         .as_ref()
-        .is_ok_and(|settings| settings.log_requests);
-    let line = RequestLine::new(method.as_str(), path, query, logged);
-    let (answer, cors) = match settings {
-        Ok(settings) => {
-            let settings = &*settings;
-            let asked = Asked {
+        .is_ok_and(|service| service.settings.log_requests);
+    let line = RequestLine::new(&method, path, query, logged);
+    let (answer, cors) = match service {
+        Ok(service) => {
+            let context = RequestContext {
                 request,
                 path,
                 query,
-                fallback,
-                settings,
+                preference,
+                service,
             };
             (
-                dispatch(&method, asked).await,
-                access::cors_headers(settings),
+                dispatch(&method, context).await,
+                access::cors_headers(&service.settings),
             )
         }
         Err(problem) => (Err(problem), Vec::new()),
     };
-    let mut answer = answer.unwrap_or_else(|problem| {
+    let mut response = answer.unwrap_or_else(|problem| {
         if problem.status() >= 500 {
             line.failed(&problem);
         }
-        failed(&problem, fallback.asks_for_xml(query))
+        failed(&problem, preference.asks_for_xml(query))
     });
-    answer.headers.extend(cors);
-    answer.send(method == Method::HEAD, line).await
+    response.headers.extend(cors);
+    Logged {
+        response: response.finish(method == "HEAD"),
+        line,
+    }
 }
 
-async fn dispatch(method: &Method, asked: Asked<'_>) -> Result<Answer, Problem> {
+async fn dispatch<D: Database>(
+    method: &str,
+    asked: RequestContext<'_, D, impl Request>,
+) -> Result<Response<D>, Problem> {
     let route = route(asked.path);
-    if *method == Method::OPTIONS && asked.settings.cors_origin.is_some() {
+    let settings = &asked.service.settings;
+    if method == "OPTIONS" && settings.cors_origin.is_some() {
         // It carries no token: what may be asked is no secret.
         return match route {
             Route::NotFound => Err(Problem::not_found(asked.path)),
@@ -143,10 +183,10 @@ async fn dispatch(method: &Method, asked: Asked<'_>) -> Result<Answer, Problem> 
         };
     }
     if route != Route::GetHealth {
-        access::check(asked.settings, asked.header("authorization").as_deref())?;
+        access::check(settings, asked.header("authorization").as_deref())?;
     }
-    if route != Route::NotFound && !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(Problem::method_not_allowed(method.as_str()));
+    if route != Route::NotFound && !matches!(method, "GET" | "HEAD") {
+        return Err(Problem::method_not_allowed(method));
     }
     // Health alone passes over what it does not know: no probe may fail for that.
     if !matches!(
@@ -160,7 +200,7 @@ async fn dispatch(method: &Method, asked: Asked<'_>) -> Result<Answer, Problem> 
         Route::GetExtent => get_extent(asked).await,
         Route::GetBigquerySchema => document(asked, openapi::BIGQUERY_SCHEMA),
         Route::GetOpenapi => document(asked, openapi::DOCUMENT),
-        Route::GetHealth => get_health().await,
+        Route::GetHealth => get_health(&asked.service.readiness).await,
         Route::NotFound => Err(Problem::not_found(asked.path)),
     }
 }
@@ -168,9 +208,11 @@ async fn dispatch(method: &Method, asked: Asked<'_>) -> Result<Answer, Problem> 
 /// `GET /api/v1/stream/flows`: the flows of a window.
 ///
 /// The first page is read before the status is chosen, so what fails there has a status of its own.
-async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
-    let query = Query::parse(asked.query, asked.fallback)?;
-    let gzip = asked.settings.compression
+async fn stream_flows<D: Database>(
+    asked: RequestContext<'_, D, impl Request>,
+) -> Result<Response<D>, Problem> {
+    let query = Query::parse(asked.query, asked.preference)?;
+    let gzip = asked.service.settings.compression
         && asked
             .header("accept-encoding")
             .is_some_and(|list| negotiate::wants_gzip(&list));
@@ -178,7 +220,7 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
     let representation = Representation::new(&query, coding);
     let expected = asked.header("if-match");
     if let Some(known) = asked.header("if-none-match") {
-        let state = page::read_state().await?;
+        let state = page::read_state(&asked.service.readiness).await?;
         let etag = representation.etag(state);
         validator::check_expected(expected.as_deref(), etag.as_deref())?;
         if let Some(etag) = etag
@@ -191,10 +233,10 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
                 .limit
                 .is_none()
                 .then(|| page::watermark(&query.question, newest));
-            return Ok(Answer {
+            return Ok(Response {
                 status: 304,
                 headers: flow_headers(Some(etag), state, watermark),
-                body: Body::Nothing,
+                body: Body::Empty,
             });
         }
     }
@@ -205,7 +247,7 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
         state,
         watermark,
         cut,
-    } = Pages::start(&query).await?;
+    } = Pages::start(&query, &asked.service.readiness).await?;
     let etag = representation.etag(state);
     validator::check_expected(expected.as_deref(), etag.as_deref())?;
     let mut headers = flow_headers(etag, state, watermark);
@@ -223,14 +265,15 @@ async fn stream_flows(asked: Asked<'_>) -> Result<Answer, Problem> {
         watermark,
         cursor: cut,
     });
-    let body = Body::new(
+    let body = Export::body(
+        asked.service.readiness.database(),
         first,
         rest,
         Encoder::new(format, end),
         Coder::new(coding),
-        asked.settings.reader_timeout,
+        asked.service.settings.reader_timeout,
     )?;
-    Ok(Answer {
+    Ok(Response {
         status: 200,
         headers,
         body,
@@ -254,25 +297,30 @@ fn flow_headers(
 }
 
 /// `GET /api/v1/extent`: the ends of the table, null where it is empty.
-async fn get_extent(asked: Asked<'_>) -> Result<Answer, Problem> {
-    let extent = page::read_extent().await?;
+async fn get_extent<D: Database>(
+    asked: RequestContext<'_, D, impl Request>,
+) -> Result<Response<D>, Problem> {
+    let extent = page::read_extent(&asked.service.readiness).await?;
     let extent = serde_json::to_string(&extent).unwrap_or_default();
     document(asked, &extent)
 }
 
 /// A JSON document, with a tag over its bytes.
-fn document(asked: Asked<'_>, document: &str) -> Result<Answer, Problem> {
+fn document<D: Database>(
+    asked: RequestContext<'_, D, impl Request>,
+    document: &str,
+) -> Result<Response<D>, Problem> {
     let etag = validator::document_etag(document);
     validator::check_expected(asked.header("if-match").as_deref(), Some(&etag))?;
     let known = asked.header("if-none-match");
     let mut answer = if known.is_some_and(|known| validator::names(&known, &etag)) {
-        Answer {
+        Response {
             status: 304,
             headers: Vec::new(),
-            body: Body::Nothing,
+            body: Body::Empty,
         }
     } else {
-        Answer::json(document)
+        Response::json(document)
     };
     let cached = [("etag", etag), ("cache-control", "no-cache".to_owned())];
     answer.headers.extend(cached);
@@ -280,20 +328,20 @@ fn document(asked: Asked<'_>, document: &str) -> Result<Answer, Problem> {
 }
 
 /// `GET /api/v1/health`: 200 when flows can be served, else the problem, always as JSON.
-async fn get_health() -> Result<Answer, Problem> {
-    let (status, document) = match page::read_state().await {
+async fn get_health<D: Database>(readiness: &Readiness<D>) -> Result<Response<D>, Problem> {
+    let (status, document) = match page::read_state(readiness).await {
         Ok(state) if state.guard().is_some() => (200, r#"{"status":"ok"}"#.to_owned()),
         Ok(_) => {
-            let warning = serde_json::to_string(fitness::UNGUARDED).unwrap_or_default();
+            let warning = serde_json::to_string(readiness::UNGUARDED).unwrap_or_default();
             (200, format!(r#"{{"status":"ok","warning":{warning}}}"#))
         }
         Err(problem) => {
-            let detail = serde_json::to_string(problem.detail()).unwrap_or_default();
+            let detail = serde_json::to_string(&problem.detail).unwrap_or_default();
             let unfit = format!(r#"{{"status":"unavailable","detail":{detail}}}"#);
             (503, unfit)
         }
     };
-    let mut answer = Answer::json(document);
+    let mut answer = Response::json(document);
     answer.status = status;
     let cached = ("cache-control", "no-store".to_owned());
     answer.headers.push(cached);
@@ -301,16 +349,16 @@ async fn get_health() -> Result<Answer, Problem> {
 }
 
 /// What a browser asks before it lets a page of another origin ask.
-fn preflight() -> Answer {
+fn preflight<D: Database>() -> Response<D> {
     let headers = access::PREFLIGHT_HEADERS.map(|(name, value)| (name, value.to_owned()));
-    Answer {
+    Response {
         status: 204,
         headers: headers.into(),
-        body: Body::Nothing,
+        body: Body::Empty,
     }
 }
 
-fn failed(problem: &Problem, as_xml: bool) -> Answer {
+fn failed<D: Database>(problem: &Problem, as_xml: bool) -> Response<D> {
     let (content_type, bytes) = problem.render(as_xml);
     let mut headers = vec![
         ("content-type", content_type.to_owned()),
@@ -323,9 +371,9 @@ fn failed(problem: &Problem, as_xml: bool) -> Answer {
         .iter()
         .map(|(name, value)| (*name, (*value).to_owned()));
     headers.extend(more);
-    Answer {
+    Response {
         status: problem.status(),
         headers,
-        body: Body::Whole { bytes, flows: 0 },
+        body: Body::Full { bytes, flows: 0 },
     }
 }

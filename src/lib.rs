@@ -1,4 +1,7 @@
-//! flow-window: a time window of network-flow records out of SQLite over HTTP, as a Spin component.
+//! flow-window: a time window of network-flow records out of SQLite over HTTP.
+//!
+//! This crate knows no host. `components/` has an adapter for each: it implements the traits [`db::Database`],
+//! [`api::Request`] and [`pipeline::Sink`], and hands requests to [`api::Service`].
 //!
 //! The modules in reading order:
 //!
@@ -15,11 +18,12 @@
 //! - [`scan`]: where the values of plain records end, found 64 bytes at a time
 //! - [`mod@format`]: one file for each output format
 //! - [`coding`]: content codings: bodies as they are, or by gzip
-//! - [`body`]: pages become a response body, whole or streamed, with read-ahead
+//! - [`pipeline`]: pages become a response body, whole or streamed, with read-ahead
+//! - [`response`]: a response before it is handed to the host
 //! - [`validator`]: entity tags and conditional requests
 //! - [`openapi`]: the OpenAPI document and the BigQuery schema, from the code's own lists
-//! - [`fitness`]: whether the database can be served from; [`fit`]: what that means, shared with `flows load`
-//! - [`database`]: connections, and what their errors mean; the one module that touches Spin's SQLite
+//! - [`readiness`]: whether the database can be served from; [`fit`]: what that means, shared with `flows load`
+//! - [`db`]: the port to a database, and what its errors mean; [`session`]: one connection for an answer
 //! - [`problem`]: errors as RFC 9457 problems
 //! - [`settings`]: the Spin variables an operator may set
 //! - [`log`]: lines to standard error
@@ -47,12 +51,10 @@
 
 pub mod access;
 pub mod api;
-pub mod body;
 pub mod coding;
 pub mod cursor;
-pub mod database;
+pub mod db;
 pub mod fit;
-pub mod fitness;
 pub mod flow;
 pub mod format;
 pub mod log;
@@ -60,34 +62,14 @@ pub mod negotiate;
 pub mod openapi;
 pub mod packed;
 pub mod page;
+pub mod pipeline;
 pub mod problem;
 pub mod query;
+pub mod readiness;
+pub mod response;
 pub mod scan;
+pub mod session;
 pub mod settings;
 pub mod state;
 pub mod statement;
 pub mod validator;
-
-use spin_sdk::wasip3::exports::http::handler::Guest;
-use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
-
-/// The component: one request in, one response out.
-///
-/// It takes the host's own request and asks it for what it needs. `#[spin_sdk::http_service]` would first
-/// turn every header into a value of the `http` crate, a dozen of the host's own among them.
-#[derive(Debug)]
-pub struct FlowWindow;
-
-impl Guest for FlowWindow {
-    async fn handle(request: Request) -> Result<Response, ErrorCode> {
-        api::answer(&request).await
-    }
-}
-
-// The exported name has characters that a native linker refuses, and natively there is no host to call it.
-#[cfg(target_family = "wasm")]
-mod export {
-    use super::FlowWindow;
-
-    spin_sdk::wasip3::http::service::export!(FlowWindow);
-}

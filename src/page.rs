@@ -7,15 +7,14 @@
 //! SQL is [`crate::statement`]'s business, and what flows look like [`crate::packed`]'s.
 
 use serde::Serialize;
-use spin_sdk::sqlite::Value;
 
 use crate::cursor::{Cursor, CursorPlace};
-use crate::database::Session;
-use crate::fitness::{self, Table};
+use crate::db::{Database, DbError, DbErrorKind, Value};
 use crate::flow::COLUMNS;
 use crate::packed::{self, Records, RowKey};
-use crate::problem::Problem;
 use crate::query::{Query, Question};
+use crate::readiness::{Readiness, Table};
+use crate::session::Session;
 use crate::state::State;
 use crate::statement::{KEYS, Place, Statement, Walk};
 
@@ -62,11 +61,11 @@ pub struct Page {
 }
 
 /// What is known of an answer when its first page has been read.
-pub struct Start {
+pub struct Start<D: Database> {
     /// The first page.
     pub first: Page,
     /// The pages behind it.
-    pub rest: Pages,
+    pub rest: Pages<D>,
     /// The state of the table.
     pub state: State,
     /// The id that a client which has stored the whole answer goes on behind; `None` where a limit cuts an
@@ -80,15 +79,16 @@ pub struct Start {
 ///
 /// # Errors
 /// A 503 or 500 when the database cannot be read.
-pub async fn read_state() -> Result<State, Problem> {
-    fitness::over_table(async |table| {
-        let mut reader = Reader::open(table).await?;
-        let statement = Statement::of_state(table.guarded);
-        let (state, _) = reader.row(statement).await?;
-        reader.finish().await?;
-        Ok(state)
-    })
-    .await
+pub async fn read_state<D: Database>(readiness: &Readiness<D>) -> Result<State, DbError> {
+    readiness
+        .over_table(async |database, table| {
+            let mut reader = Reader::open(database, table).await?;
+            let statement = Statement::of_state(table.guarded);
+            let (state, _) = reader.row(statement).await?;
+            reader.finish().await?;
+            Ok(state)
+        })
+        .await
 }
 
 /// The ends of the table; `None` where it is empty.
@@ -110,57 +110,59 @@ pub struct Extent {
 ///
 /// # Errors
 /// A 503 or 500 when the database cannot be read.
-pub async fn read_extent() -> Result<Extent, Problem> {
-    fitness::over_table(async |table| {
-        let mut reader = Reader::open(table).await?;
-        let (state, values) = reader.row(Statement::of_extent(table.guarded)).await?;
-        reader.finish().await?;
-        let ends: Vec<_> = values.collect();
-        let [first_time, last_time, first_id, last_id] = ends.as_slice() else {
-            return Err(unknown_form());
-        };
-        let integer = |value: &Value| match value {
-            Value::Integer(end) => Some(*end),
-            _ => None,
-        };
-        Ok(Extent {
-            first_time: integer(first_time),
-            last_time: integer(last_time),
-            first_id: integer(first_id),
-            last_id: integer(last_id),
-            lineage: state.lineage(),
+pub async fn read_extent<D: Database>(readiness: &Readiness<D>) -> Result<Extent, DbError> {
+    readiness
+        .over_table(async |database, table| {
+            let mut reader = Reader::open(database, table).await?;
+            let (state, values) = reader.row(Statement::of_extent(table.guarded)).await?;
+            reader.finish().await?;
+            let ends: Vec<_> = values.collect();
+            let [first_time, last_time, first_id, last_id] = ends.as_slice() else {
+                return Err(unknown_form());
+            };
+            let integer = |value: &Value| match value {
+                Value::Integer(end) => Some(*end),
+                _ => None,
+            };
+            Ok(Extent {
+                first_time: integer(first_time),
+                last_time: integer(last_time),
+                first_id: integer(first_id),
+                last_id: integer(last_id),
+                lineage: state.lineage(),
+            })
         })
-    })
-    .await
+        .await
 }
 
 /// The pages of one answer that are still to be read.
-pub struct Pages {
+pub struct Pages<D: Database> {
     walk: PageWalk,
     /// `None` behind the last page.
-    reader: Option<Reader>,
+    reader: Option<Reader<D>>,
 }
 
-impl Pages {
+impl<D: Database> Pages<D> {
     /// Reads the first page of an answer and finds where it ends.
     ///
     /// # Errors
     /// A 503 when the database is not fit to be served from or is edited again and again, a 410 when the answer
     /// that `query` goes on in is no more, a 500 when a flow cannot be read.
-    pub async fn start(query: &Query) -> Result<Start, Problem> {
+    pub async fn start(query: &Query, readiness: &Readiness<D>) -> Result<Start<D>, DbError> {
         let mut starts = 1;
         loop {
-            let started = fitness::over_table(async |table| Self::start_over(query, table).await);
+            let started = readiness
+                .over_table(async |database, table| Self::start_over(query, database, table).await);
             match started.await {
-                Err(problem) if problem.is_edited() && starts < STARTS => {}
+                Err(error) if error.kind == DbErrorKind::Edited && starts < STARTS => {}
                 result => return result,
             }
             starts = starts.saturating_add(1);
         }
     }
 
-    async fn start_over(query: &Query, table: Table) -> Result<Start, Problem> {
-        let mut reader = Reader::open(table).await?;
+    async fn start_over(query: &Query, database: &D, table: Table) -> Result<Start<D>, DbError> {
+        let mut reader = Reader::open(database, table).await?;
         let mut walk = PageWalk::new(query);
         let (first, state) = walk.read_first(&mut reader).await?;
         if let Err(gone) = check_goes_on(query, state) {
@@ -200,7 +202,7 @@ impl Pages {
     ///
     /// # Errors
     /// A 503 when the database cannot be read or has been edited, a 500 when a flow cannot be read.
-    pub async fn next(&mut self) -> Result<Option<Page>, Problem> {
+    pub async fn next(&mut self) -> Result<Option<Page>, DbError> {
         let Some(reader) = &mut self.reader else {
             return Ok(None);
         };
@@ -221,14 +223,14 @@ impl Pages {
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub async fn let_go_of_snapshot(&mut self) -> Result<(), Problem> {
+    pub async fn let_go_of_snapshot(&mut self) -> Result<(), DbError> {
         match &mut self.reader {
             Some(reader) => reader.session.commit().await,
             None => Ok(()),
         }
     }
 
-    async fn finish_behind_last(&mut self) -> Result<(), Problem> {
+    async fn finish_behind_last(&mut self) -> Result<(), DbError> {
         match self.reader.take_if(|_| self.walk.done) {
             Some(reader) => reader.finish().await,
             None => Ok(()),
@@ -250,7 +252,7 @@ pub fn watermark(question: &Question, newest: i64) -> i64 {
 ///
 /// # Errors
 /// A 410 that names the parameter which asks for another state of the table.
-pub fn check_goes_on(query: &Query, state: State) -> Result<(), Problem> {
+pub fn check_goes_on(query: &Query, state: State) -> Result<(), DbError> {
     let known = state.lineage();
     if let Some(lineage) = &query.lineage
         && known.as_ref() != Some(lineage)
@@ -258,7 +260,7 @@ pub fn check_goes_on(query: &Query, state: State) -> Result<(), Problem> {
         let now = known.unwrap_or("unknown, since edits of the table are not guarded".to_owned());
         let detail =
             format!("the lineage {lineage} has ended, it is {now}; ask for everything again");
-        return Err(Problem::gone("lineage", detail));
+        return Err(DbError::gone("lineage", detail));
     }
     // A client may start at 0 without having seen anything.
     if let Some(after_id) = query.question.after_id
@@ -266,10 +268,10 @@ pub fn check_goes_on(query: &Query, state: State) -> Result<(), Problem> {
     {
         let detail =
             format!("after_id is {after_id}, beyond any id of the table; ask for everything again");
-        return Err(Problem::gone("after_id", detail));
+        return Err(DbError::gone("after_id", detail));
     }
     match query.cursor {
-        Some(cursor) if !cursor.continues_in(state) => Err(Problem::gone(
+        Some(cursor) if !cursor.continues_in(state) => Err(DbError::gone(
             "cursor",
             "the flows have been edited since this cursor was given; ask again without it",
         )),
@@ -278,8 +280,8 @@ pub fn check_goes_on(query: &Query, state: State) -> Result<(), Problem> {
 }
 
 /// The statements of one answer, all on one connection, and the state that they have to agree on.
-struct Reader {
-    session: Session,
+struct Reader<D: Database> {
+    session: Session<D>,
     table: Table,
     /// What the first statement has seen.
     state: Option<State>,
@@ -287,10 +289,10 @@ struct Reader {
     later: bool,
 }
 
-impl Reader {
-    async fn open(table: Table) -> Result<Self, Problem> {
+impl<D: Database> Reader<D> {
+    async fn open(database: &D, table: Table) -> Result<Self, DbError> {
         Ok(Self {
-            session: Session::acquire().await?,
+            session: Session::acquire(database).await?,
             table,
             state: None,
             later: false,
@@ -301,28 +303,28 @@ impl Reader {
     async fn row(
         &mut self,
         statement: Statement,
-    ) -> Result<(State, impl Iterator<Item = Value> + use<>), Problem> {
+    ) -> Result<(State, impl Iterator<Item = Value> + use<D>), DbError> {
         if self.state.is_some() && !self.later {
             self.later = true;
             self.session.read_on(self.table.write_ahead_log).await?;
         }
         let Statement { text, parameters } = statement;
         let row = self.session.row(&text, parameters).await?;
-        let mut values = row.map(|row| row.values).unwrap_or_default().into_iter();
+        let mut values = row.unwrap_or_default().into_iter();
         let state = match values.next() {
             Some(Value::Blob(column)) => State::from_column(&column, self.table.guarded),
             _ => None,
         };
-        let state = state.ok_or_else(Problem::unguarded)?;
+        let state = state.ok_or_else(DbError::guard_lost)?;
         let first = *self.state.get_or_insert(state);
         if !state.continues(first) {
-            return Err(Problem::edited());
+            return Err(DbError::edited());
         }
         Ok((state, values))
     }
 
     /// Gives the connection to the next answer.
-    async fn finish(mut self) -> Result<(), Problem> {
+    async fn finish(mut self) -> Result<(), DbError> {
         self.session.commit().await?;
         self.session.release();
         Ok(())
@@ -384,7 +386,7 @@ impl PageWalk {
         }
     }
 
-    async fn next(&mut self, reader: &mut Reader) -> Result<Option<Page>, Problem> {
+    async fn next(&mut self, reader: &mut Reader<impl Database>) -> Result<Option<Page>, DbError> {
         if self.done {
             return Ok(None);
         }
@@ -393,7 +395,10 @@ impl PageWalk {
     }
 
     /// The first page asks for a flow more than is wanted, to see whether one is left.
-    async fn read_first(&mut self, reader: &mut Reader) -> Result<(Packed, State), Problem> {
+    async fn read_first(
+        &mut self,
+        reader: &mut Reader<impl Database>,
+    ) -> Result<(Packed, State), DbError> {
         if let Some(wanted @ 0..=FIRST_ROWS) = self.wanted {
             self.rows = wanted.saturating_add(1);
         }
@@ -416,8 +421,8 @@ impl PageWalk {
     async fn accept_first(
         &mut self,
         first: Packed,
-        reader: &mut Reader,
-    ) -> Result<(Page, Option<CursorPlace>), Problem> {
+        reader: &mut Reader<impl Database>,
+    ) -> Result<(Page, Option<CursorPlace>), DbError> {
         if let Some(wanted) = self.wanted
             && first.count > wanted
         {
@@ -453,7 +458,10 @@ impl PageWalk {
     }
 
     /// Walks on to the last flow that is wanted, and looks whether another comes behind it.
-    async fn find_cut(mut self, reader: &mut Reader) -> Result<Option<Cut>, Problem> {
+    async fn find_cut(
+        mut self,
+        reader: &mut Reader<impl Database>,
+    ) -> Result<Option<Cut>, DbError> {
         let wanted = self.wanted.unwrap_or(i64::MAX);
         if self.walk(0, 0).takes_every_row() {
             let place = self.count_to_cut(wanted, reader).await?;
@@ -484,7 +492,11 @@ impl PageWalk {
         Ok(Some(cut))
     }
 
-    async fn walk_keys(&mut self, pages: &mut u32, reader: &mut Reader) -> Result<Walked, Problem> {
+    async fn walk_keys(
+        &mut self,
+        pages: &mut u32,
+        reader: &mut Reader<impl Database>,
+    ) -> Result<Walked, DbError> {
         loop {
             if self.wanted == Some(0) {
                 return Ok(Walked::Wanted);
@@ -504,8 +516,8 @@ impl PageWalk {
     async fn count_to_cut(
         mut self,
         mut wanted: i64,
-        reader: &mut Reader,
-    ) -> Result<Option<CursorPlace>, Problem> {
+        reader: &mut Reader<impl Database>,
+    ) -> Result<Option<CursorPlace>, DbError> {
         let mut cut = None;
         loop {
             if wanted == 0 {
@@ -539,18 +551,22 @@ impl PageWalk {
     }
 
     /// Reads a page of `wanted` flows at the most, or of fewer when so many are too large for a page.
-    async fn read(&mut self, wanted: i64, reader: &mut Reader) -> Result<(Packed, State), Problem> {
+    async fn read(
+        &mut self,
+        wanted: i64,
+        reader: &mut Reader<impl Database>,
+    ) -> Result<(Packed, State), DbError> {
         loop {
             let asked = self.rows.min(wanted);
             match self.read_once(asked, reader).await {
                 Ok((page, _)) if page.is_too_large() && asked > 1 => {
                     self.rows = self.rows_for(asked, page.bytes.len());
                 }
-                Err(problem) if problem.is_too_large() && asked > 1 => {
+                Err(error) if error.kind == DbErrorKind::TooLarge && asked > 1 => {
                     self.rows = asked.checked_div(16).unwrap_or(1).max(1);
                 }
-                Err(problem) if problem.is_unnamed_blob() => {
-                    return Err(self.name_blob(problem, asked, reader).await);
+                Err(error) if error.kind == DbErrorKind::UnnamedBlob => {
+                    return Err(self.name_blob(error, asked, reader).await);
                 }
                 result => return result,
             }
@@ -559,13 +575,18 @@ impl PageWalk {
 
     /// Searches a page of `asked` flows for the BLOB at which SQLite has stopped: among millions of flows nobody
     /// else would find it.
-    async fn name_blob(&self, problem: Problem, asked: i64, reader: &mut Reader) -> Problem {
+    async fn name_blob(
+        &self,
+        error: DbError,
+        asked: i64,
+        reader: &mut Reader<impl Database>,
+    ) -> DbError {
         let statement = self
             .walk(asked, LOOKED)
             .blob_statement(reader.table.guarded);
         match reader.row(statement).await.map(|(_, mut row)| row.next()) {
-            Ok(Some(Value::Blob(place))) => Problem::blob(&String::from_utf8_lossy(&place)),
-            _ => problem,
+            Ok(Some(Value::Blob(place))) => DbError::blob(&String::from_utf8_lossy(&place)),
+            _ => error,
         }
     }
 
@@ -581,7 +602,11 @@ impl PageWalk {
         }
     }
 
-    async fn read_once(&self, asked: i64, reader: &mut Reader) -> Result<(Packed, State), Problem> {
+    async fn read_once(
+        &self,
+        asked: i64,
+        reader: &mut Reader<impl Database>,
+    ) -> Result<(Packed, State), DbError> {
         let statement = self.walk(asked, LOOKED).statement(reader.table.guarded);
         let (state, mut values) = reader.row(statement).await?;
         let (count, bytes) = match (values.next(), values.next()) {
@@ -598,7 +623,7 @@ impl PageWalk {
     }
 
     /// Takes a page in: where the next one starts, and whether there is one.
-    fn accept(&mut self, page: Packed) -> Result<Page, Problem> {
+    fn accept(&mut self, page: Packed) -> Result<Page, DbError> {
         self.wanted = self.wanted.map(|wanted| wanted.saturating_sub(page.count));
         match (page.end, self.place) {
             (End::Full, _) => {
@@ -634,7 +659,7 @@ impl PageWalk {
     }
 
     /// The place behind the last flow of a page.
-    fn place_behind(&self, page: &Packed) -> Result<Place, Problem> {
+    fn place_behind(&self, page: &Packed) -> Result<Place, DbError> {
         let packed = &page.bytes;
         let ends = packed::first_key(packed).zip(packed::last_key(packed));
         let (first, last) = ends.ok_or_else(|| unreadable(page))?;
@@ -689,20 +714,20 @@ impl Packed {
 }
 
 /// The key that a statement returns beside flows, or instead of them.
-fn row_key(keys: &[u8]) -> Result<RowKey, Problem> {
+fn row_key(keys: &[u8]) -> Result<RowKey, DbError> {
     packed::key_of(keys)
-        .ok_or_else(|| Problem::internal("a flow has no place in the answer's order"))
+        .ok_or_else(|| DbError::internal("a flow has no place in the answer's order"))
 }
 
-fn unknown_form() -> Problem {
-    Problem::internal("the database's answer has an unknown form")
+fn unknown_form() -> DbError {
+    DbError::internal("the database's answer has an unknown form")
 }
 
 /// What is wrong with a page whose end cannot be read: the first of its flows that cannot.
-fn unreadable(page: &Packed) -> Problem {
+fn unreadable(page: &Packed) -> DbError {
     match fault(page) {
-        Err(error) => error.into(),
-        Ok(()) => Problem::internal("a flow has no place in the order of (time, id)"),
+        Err(error) => DbError::internal(format!("{error:#}")),
+        Ok(()) => DbError::internal("a flow has no place in the order of (time, id)"),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use quick_xml::escape::escape;
 use serde::Serialize;
 
+use crate::db::{DbError, DbErrorKind};
 use crate::format::Format;
 
 /// The kinds of problem, each with a section in the README of the same title.
@@ -112,20 +113,26 @@ pub struct Problem {
     detail: String,
     parameter: Option<String>,
     cause: Option<String>,
-    remedy: Option<Remedy>,
 }
 
-/// What may get past a problem, or tell more of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Remedy {
-    /// A page of fewer records.
-    SmallerPage,
-    /// Another start, as long as nothing has been sent.
-    NewStart,
-    /// Another look at what the table has.
-    NewCheck,
-    /// A search for the flow at fault.
-    Search,
+/// What the database says, as a client may read it.
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        let DbError {
+            kind,
+            detail,
+            cause,
+        } = error;
+        let problem = match kind {
+            DbErrorKind::NotReady | DbErrorKind::GuardLost => Self::not_ready(detail),
+            DbErrorKind::Busy | DbErrorKind::Edited => Self::new(Kind::Busy, detail),
+            DbErrorKind::Gone(parameter) => Self::gone(parameter, detail),
+            DbErrorKind::TooLarge | DbErrorKind::UnnamedBlob | DbErrorKind::Internal => {
+                Self::internal(detail)
+            }
+        };
+        Self { cause, ..problem }
+    }
 }
 
 /// A flow that no format can write: the error names it and says why.
@@ -154,7 +161,6 @@ impl Problem {
             detail,
             parameter: None,
             cause: None,
-            remedy: None,
         }
     }
 
@@ -234,40 +240,9 @@ impl Problem {
         Self::new(Kind::NotReady, detail)
     }
 
-    /// 503: waiting helps.
-    pub fn busy() -> Self {
-        Self::new(
-            Kind::Busy,
-            "the database stays locked by a writer; try again",
-        )
-    }
-
     /// 500.
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(Kind::Internal, detail)
-    }
-
-    /// 500, unless a smaller page gets past it: see [`Problem::is_too_large`].
-    pub fn too_large() -> Self {
-        let detail = "a flow is larger than the host passes on in one row (128 MiB)";
-        Self {
-            remedy: Some(Remedy::SmallerPage),
-            ..Self::new(Kind::Internal, detail)
-        }
-    }
-
-    /// 500: SQLite has refused to pack a BLOB, and does not say which; see [`Problem::is_unnamed_blob`].
-    pub fn unnamed_blob() -> Self {
-        let detail = "a flow holds a BLOB, which no format can write";
-        Self {
-            remedy: Some(Remedy::Search),
-            ..Self::new(Kind::Internal, detail)
-        }
-    }
-
-    /// 500: the BLOB of a flow, `"flow ID: COLUMN"`.
-    pub fn blob(place: &str) -> Self {
-        Self::internal(format!("{place} is a BLOB, which no format can write"))
     }
 
     /// For the log: a client that has taken nothing of its answer for so long.
@@ -279,48 +254,10 @@ impl Problem {
         Self::new(Kind::Internal, detail)
     }
 
-    /// 503: the table has been edited between two pages.
-    pub fn edited() -> Self {
-        let detail = "the flows were edited while they were read; try again";
-        Self {
-            remedy: Some(Remedy::NewStart),
-            ..Self::new(Kind::Busy, detail)
-        }
-    }
-
-    /// 503: the guard that was there is not whole any more.
-    pub fn unguarded() -> Self {
-        let detail = "the guard of the table flows is damaged; run `flows load --db FILE` with no file of flows";
-        Self {
-            remedy: Some(Remedy::NewCheck),
-            ..Self::new(Kind::NotReady, detail)
-        }
-    }
-
     /// Adds what the log is told and the client is not.
     pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
         self.cause = Some(cause.into());
         self
-    }
-
-    /// Whether a BLOB is at fault whose flow and column have not been searched for.
-    pub fn is_unnamed_blob(&self) -> bool {
-        self.remedy == Some(Remedy::Search)
-    }
-
-    /// Whether the page was too large for one row, so that one of fewer records may do.
-    pub fn is_too_large(&self) -> bool {
-        self.remedy == Some(Remedy::SmallerPage)
-    }
-
-    /// Whether the table has been edited between two pages, so that another start may do.
-    pub fn is_edited(&self) -> bool {
-        self.remedy == Some(Remedy::NewStart)
-    }
-
-    /// Whether the guard has gone, so that the table has to be checked anew.
-    pub fn is_unguarded(&self) -> bool {
-        self.remedy == Some(Remedy::NewCheck)
     }
 
     /// The HTTP status.

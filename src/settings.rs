@@ -3,12 +3,7 @@
 //! The host starts a new instance after 128 requests or a second without one, so a changed variable is
 //! seen soon; asking for each request would cost every request calls into the host.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::Duration;
-
-use futures::future::join5;
-use spin_sdk::variables::{self, Error};
 
 use crate::problem::Problem;
 
@@ -72,57 +67,29 @@ pub struct Settings {
 /// The default of `reader_timeout`.
 const READER_TIMEOUT: Duration = Duration::from_secs(300);
 
-thread_local! {
-    static READ: Cell<Option<Rc<Settings>>> = const { Cell::new(None) };
-}
-
 impl Settings {
-    /// The settings of this instance.
+    /// Reads the settings out of the values of [`VARIABLES`], in their order; empty where nothing is set.
     ///
     /// # Errors
-    /// A 503 when a variable cannot be read: to go on without the token would open what it locks.
-    pub async fn current() -> Result<Rc<Self>, Problem> {
-        let read = READ.take();
-        READ.set(read.clone());
-        if let Some(settings) = read {
-            return Ok(settings);
-        }
-        let [token, compression, origin, log, timeout] = VARIABLES.map(|variable| variable.name);
-        let (token, compression, origin, log, timeout) = join5(
-            text(token),
-            is_on(compression),
-            text(origin),
-            is_on(log),
-            seconds(timeout),
-        )
-        .await;
-        let settings = Rc::new(Self {
-            api_token: trimmed_token(&token?)?,
-            compression: compression?.unwrap_or(true),
-            cors_origin: Some(without_slash(&origin?)).filter(|origin| is_header_value(origin)),
-            log_requests: log?.unwrap_or(false),
-            reader_timeout: Some(timeout?.unwrap_or(READER_TIMEOUT)).filter(|time| !time.is_zero()),
-        });
-        READ.set(Some(settings.clone()));
-        Ok(settings)
-    }
-}
-
-/// The value of a variable; empty where the manifest does not know it.
-async fn text(name: &str) -> Result<String, Problem> {
-    match variables::get(name).await {
-        Ok(value) => Ok(value),
-        Err(Error::Undefined(_)) => Ok(String::new()),
-        Err(error) => {
-            let detail = format!("the variable {name} cannot be read; see the log");
-            Err(Problem::not_ready(detail).caused_by(error.to_string()))
-        }
+    /// A 503 for a token that locks everybody out.
+    pub fn from_values(values: [String; VARIABLES.len()]) -> Result<Self, Problem> {
+        let [token, compression, origin, log, timeout] = values;
+        let [_, compression_name, _, log_name, timeout_name] =
+            VARIABLES.map(|variable| variable.name);
+        let timeout = seconds(timeout_name, &timeout).unwrap_or(READER_TIMEOUT);
+        Ok(Self {
+            api_token: trimmed_token(&token)?,
+            compression: is_on(compression_name, &compression).unwrap_or(true),
+            cors_origin: Some(without_slash(&origin)).filter(|origin| is_header_value(origin)),
+            log_requests: is_on(log_name, &log).unwrap_or(false),
+            reader_timeout: Some(timeout).filter(|time| !time.is_zero()),
+        })
     }
 }
 
 /// Whether a switch is on; what is neither on nor off is said in the log and leaves the default.
-async fn is_on(name: &str) -> Result<Option<bool>, Problem> {
-    Ok(match text(name).await?.as_str() {
+fn is_on(name: &str, value: &str) -> Option<bool> {
+    match value {
         "on" | "true" | "1" => Some(true),
         "off" | "false" | "0" => Some(false),
         "" => None,
@@ -132,19 +99,18 @@ async fn is_on(name: &str) -> Result<Option<bool>, Problem> {
             ));
             None
         }
-    })
+    }
 }
 
 /// A number of seconds; what is none is said in the log and leaves the default.
-async fn seconds(name: &str) -> Result<Option<Duration>, Problem> {
-    let value = text(name).await?;
+fn seconds(name: &str, value: &str) -> Option<Duration> {
     let seconds = value.parse::<u32>().ok();
     if seconds.is_none() && !value.is_empty() {
         crate::log::line(format_args!(
             "variable {name} is {value:?}, expected a number of seconds"
         ));
     }
-    Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))
+    seconds.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// The token without the blanks around it, which a secret out of a file often has and no client can send.

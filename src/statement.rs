@@ -4,8 +4,7 @@
 //! to that. Values are bound and never written into the text, so there are few texts, and SQLite's cache
 //! of prepared statements serves nearly every page.
 
-use spin_sdk::sqlite::Value;
-
+use crate::db::Value;
 use crate::flow::COLUMNS;
 use crate::packed::RowKey;
 use crate::query::{Filter, Question, Values};

@@ -66,7 +66,7 @@ fn the_manual_quotes_the_configuration_of_nginx_that_is_tested() {
 fn the_component_stays_below_750_kb() {
     let wasm = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/target/wasm32-wasip2/release/flow_window.wasm"
+        "/target/wasm32-wasip2/release/flow_window_spin.wasm"
     );
     let size = std::fs::metadata(wasm)
         .expect("the component, by `make component`")

@@ -1,0 +1,96 @@
+//! flow-window as a component of Spin 4.1 and later.
+//!
+//! An adapter: [`sqlite`] is the core's database over `spin:sqlite@3.1.0`, [`variables`] reads the settings, and
+//! [`response`] hands answers to `wasi:http@0.3.0`. What an answer holds is the core's business.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    clippy::unreachable,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::exit,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+mod response;
+mod sqlite;
+mod variables;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use flow_window::api::{self, Service};
+use flow_window::problem::Problem;
+use spin_sdk::http::Method;
+use spin_sdk::wasip3::exports::http::handler::Guest;
+use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
+
+use sqlite::SpinSqlite;
+
+thread_local! {
+    /// What this instance knows: it serves up to 128 requests.
+    static SERVICE: Cell<Option<Rc<Service<SpinSqlite>>>> = const { Cell::new(None) };
+}
+
+/// The component: one request in, one response out.
+///
+/// It takes the host's own request and asks it for what it needs. `#[spin_sdk::http_service]` would first
+/// turn every header into a value of the `http` crate, a dozen of the host's own among them.
+struct FlowWindow;
+
+impl Guest for FlowWindow {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        // The host passes on no method that is none.
+        Method::try_from(request.get_method()).map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
+        let request = HostRequest(request);
+        let logged = match service().await {
+            Ok(service) => service.handle(&request).await,
+            Err(problem) => api::refuse(problem, &request).await,
+        };
+        response::send(logged).await
+    }
+}
+
+/// The service of this instance.
+async fn service() -> Result<Rc<Service<SpinSqlite>>, Problem> {
+    let known = SERVICE.take();
+    SERVICE.set(known.clone());
+    if let Some(service) = known {
+        return Ok(service);
+    }
+    let settings = variables::read().await?;
+    let service = Rc::new(Service::new(SpinSqlite, settings));
+    SERVICE.set(Some(service.clone()));
+    Ok(service)
+}
+
+struct HostRequest(Request);
+
+impl api::Request for HostRequest {
+    fn method(&self) -> String {
+        let method = Method::try_from(self.0.get_method());
+        method.map_or(String::new(), |method| method.as_str().to_owned())
+    }
+
+    fn target(&self) -> String {
+        self.0.get_path_with_query().unwrap_or_default()
+    }
+
+    fn header(&self, name: &str) -> Vec<Vec<u8>> {
+        self.0.get_headers().get(name)
+    }
+}
+
+// The exported name has characters that a native linker refuses, and natively there is no host to call it.
+#[cfg(target_family = "wasm")]
+mod export {
+    use super::FlowWindow;
+
+    spin_sdk::wasip3::http::service::export!(FlowWindow);
+}

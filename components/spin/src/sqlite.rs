@@ -1,0 +1,150 @@
+//! The database: `spin:sqlite@3.1.0`, and the pool of its connections.
+//!
+//! A running statement holds its connection's mutex in the host until its rows are drained; a second one on
+//! that connection would hang the component. So a connection is lent to one answer at a time, and each
+//! statement is awaited to its end.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use flow_window::db::{Connection, Database, DbError, Row, Value};
+use spin_sdk::sqlite;
+use spin_sdk::wasip3::clocks::monotonic_clock::wait_for;
+
+/// Label of the database in `spin.toml`.
+const LABEL: &str = "default";
+
+/// Connections kept for the next answer. An instance is given 16 requests at a time until their heads
+/// are sent; bodies may go on beside them, up to 128 in all, each with a connection of its own. The host
+/// allows 256 connections an instance.
+const POOL_SIZE: usize = 16;
+
+thread_local! {
+    static POOL: Cell<Vec<PooledConnection>> = const { Cell::new(Vec::new()) };
+}
+
+/// The database that the host has under [`LABEL`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SpinSqlite;
+
+impl Database for SpinSqlite {
+    type Connection = PooledConnection;
+
+    async fn acquire(&self) -> Result<PooledConnection, DbError> {
+        let mut pool = POOL.take();
+        let idle = pool.pop();
+        POOL.set(pool);
+        match idle {
+            Some(idle) => Ok(idle),
+            None => self.open().await,
+        }
+    }
+
+    async fn open(&self) -> Result<PooledConnection, DbError> {
+        let connection = sqlite::Connection::open(LABEL).await;
+        Ok(PooledConnection {
+            connection: connection.map_err(|error| db_error(&error))?,
+            has_small_cache: false,
+        })
+    }
+
+    async fn sleep(&self, time: Duration) {
+        wait_for(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)).await;
+    }
+}
+
+/// A connection, lent to an answer or waiting for one.
+pub(crate) struct PooledConnection {
+    connection: sqlite::Connection,
+    has_small_cache: bool,
+}
+
+impl Connection for PooledConnection {
+    /// Awaits the end before it reads the row: by then the host has buffered the row and released the
+    /// connection, so that one wait does.
+    async fn query_row(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<Option<Row>, DbError> {
+        let row = one_row(&self.connection, statement, parameters).await;
+        row.map_err(|error| db_error(&error))
+    }
+
+    async fn query_rows(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<Vec<Row>, DbError> {
+        let rows = all_rows(&self.connection, statement, parameters).await;
+        rows.map_err(|error| db_error(&error))
+    }
+
+    fn has_small_cache(&mut self) -> &mut bool {
+        &mut self.has_small_cache
+    }
+
+    fn release(self) {
+        let mut pool = POOL.take();
+        if pool.len() < POOL_SIZE {
+            pool.push(self);
+        }
+        POOL.set(pool);
+    }
+}
+
+async fn one_row(
+    connection: &sqlite::Connection,
+    statement: &str,
+    parameters: Vec<Value>,
+) -> Result<Option<Row>, sqlite::Error> {
+    let parameters = parameters.into_iter().map(to_host);
+    let result = connection.execute(statement, parameters).await?;
+    let (_, mut rows, end) = result.into_inner();
+    end.await?;
+    Ok(rows.next().await.map(from_host))
+}
+
+async fn all_rows(
+    connection: &sqlite::Connection,
+    statement: &str,
+    parameters: Vec<Value>,
+) -> Result<Vec<Row>, sqlite::Error> {
+    let parameters = parameters.into_iter().map(to_host);
+    let result = connection.execute(statement, parameters).await?;
+    let rows = result.collect().await?;
+    Ok(rows.into_iter().map(from_host).collect())
+}
+
+fn to_host(value: Value) -> sqlite::Value {
+    match value {
+        Value::Integer(integer) => sqlite::Value::Integer(integer),
+        Value::Real(real) => sqlite::Value::Real(real),
+        Value::Text(text) => sqlite::Value::Text(text),
+        Value::Blob(bytes) => sqlite::Value::Blob(bytes),
+        Value::Null => sqlite::Value::Null,
+    }
+}
+
+fn from_host(row: sqlite::RowResult) -> Row {
+    let value = |value| match value {
+        sqlite::Value::Integer(integer) => Value::Integer(integer),
+        sqlite::Value::Real(real) => Value::Real(real),
+        sqlite::Value::Text(text) => Value::Text(text),
+        sqlite::Value::Blob(bytes) => Value::Blob(bytes),
+        sqlite::Value::Null => Value::Null,
+    };
+    row.values.into_iter().map(value).collect()
+}
+
+fn db_error(error: &sqlite::Error) -> DbError {
+    match error {
+        sqlite::Error::Io(message) => DbError::from_message(message),
+        sqlite::Error::NoSuchDatabase | sqlite::Error::AccessDenied => {
+            DbError::no_database(error.to_string())
+        }
+        sqlite::Error::InvalidConnection | sqlite::Error::DatabaseFull => {
+            DbError::from_message(&error.to_string())
+        }
+    }
+}
