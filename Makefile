@@ -111,8 +111,9 @@ target/python/%/installed: tests/%/requirements.txt
 	@touch $@
 
 # BENCH takes more arguments, such as --rows 5000000, --scale or --slow-clients.
-bench: component native
-	target/debug/flows bench --chart tools/bench.svg $(BENCH)
+bench: component
+	$(CARGO) build $(if $(SPIN),-p bench,$(HERE))
+	target/debug/bench --chart tools/bench/bench.svg $(BENCH)
 
 lint: target
 	$(CARGO) fmt --all --check

@@ -5,10 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use flows::bench::{self, Bench};
 use flows::generate::generate;
 use flows::load::{self, Load};
-use flows::peer::{self, Peer};
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -30,11 +28,6 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Measure the component side by side with a native server, the sqlite3 shell and a bare scan
-    Bench(Bench),
-    /// Serve windows natively; `bench` measures the component against it
-    #[command(hide = true)]
-    Peer(Peer),
 }
 
 fn main() -> ExitCode {
@@ -52,9 +45,6 @@ fn run(command: Command) -> anyhow::Result<()> {
     let written = match command {
         Command::Load(request) => writeln!(out, "{}", load::load(&request)?),
         Command::Generate { rows, seed } => generate(rows, seed, &mut out),
-        Command::Bench(request) => writeln!(out, "{}", bench::bench(&request)?),
-        // Its own threads do not write; the line that it announces itself by comes from this one.
-        Command::Peer(request) => return peer::serve(&request),
     };
     match written {
         // Whoever read the output has what they wanted.

@@ -6,10 +6,10 @@ use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::contestant::Contestant;
-use super::report::Report;
-use super::results::grouped;
-use super::rounds::FORMATS;
+use crate::contestant::Contestant;
+use crate::report::Report;
+use crate::results::grouped;
+use crate::rounds::FORMATS;
 
 const SIZE: (u32, u32) = (900, 460);
 const FONT: &str = "sans-serif";

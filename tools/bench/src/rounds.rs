@@ -13,12 +13,12 @@ use anyhow::{Context, Result, anyhow, ensure};
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;
 
-use super::client::Client;
-use super::contestant::{Contestant, flows};
-use super::fixture::Fixture;
-use super::process::{Process, processor_seconds};
-use super::results::{Measure, Results, Unit};
-use super::statistics::{median, percentile};
+use crate::client::Client;
+use crate::contestant::{Contestant, flows};
+use crate::fixture::Fixture;
+use crate::process::{Process, processor_seconds};
+use crate::results::{Measure, Results, Unit};
+use crate::statistics::{median, percentile};
 
 /// The formats, in the order of tables and charts.
 pub(super) const FORMATS: [&str; 4] = ["json", "ndjson", "csv", "xml"];

@@ -2,11 +2,11 @@
 
 use anyhow::{Result, ensure};
 
-use super::client::Client;
-use super::contestant::{Contestant, flows};
-use super::fixture::Fixture;
-use super::process::Process;
-use super::rounds::FORMATS;
+use crate::client::Client;
+use crate::contestant::{Contestant, flows};
+use crate::fixture::Fixture;
+use crate::process::Process;
+use crate::rounds::FORMATS;
 
 /// Compares bodies that are empty, small and of several pages, in every format.
 ///

@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use super::fixture::Fixture;
-use super::process::Process;
+use crate::fixture::Fixture;
+use crate::process::Process;
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -69,7 +69,7 @@ impl Host {
         let standin = std::env::current_exe()?.with_file_name("standin");
         ensure!(
             standin.exists(),
-            "neither Spin 4.1 on PATH nor {}; run `make host`",
+            "neither Spin 4.1 on PATH nor {}; run `make native`",
             standin.display()
         );
         Ok(Self::Standin(standin))

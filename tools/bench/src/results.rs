@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::contestant::Contestant;
-use super::statistics::median;
+use crate::contestant::Contestant;
+use crate::statistics::median;
 
 /// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

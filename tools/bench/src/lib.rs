@@ -1,4 +1,4 @@
-//! `flows bench`: the component side by side with a native server, the sqlite3 shell and a bare scan.
+//! `bench`: the component side by side with a native server, the sqlite3 shell and a bare scan.
 //!
 //! Single times say little on a machine that does other things as well. So every contestant has its turn
 //! in each round, the median of the rounds counts, and what is compared are ratios within one run.
@@ -7,6 +7,7 @@
 //! - `fixture` makes the databases and keeps them, `equality` refuses servers whose bodies differ
 //! - `rounds` has the measurements in rounds, with `client` and its `framing` at the reading end
 //! - `memory`, `loading`, `scale` and `slow_clients` are measurements with a course of their own
+//! - [`peer`] is the native server
 //! - `results` keeps the values, `statistics` condenses them, `report` and `chart` show them, with the
 //!   `machine`; `progress` shows how far a run is
 
@@ -19,6 +20,7 @@ mod framing;
 mod loading;
 mod machine;
 mod memory;
+pub mod peer;
 mod process;
 mod progress;
 mod report;

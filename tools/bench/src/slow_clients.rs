@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::client::Client;
-use super::contestant::{Contestant, Starter, flows};
-use super::fixture::Fixture;
-use super::progress::Progress;
-use super::results::{Measure, Results, Unit};
-use super::rounds::{Windows, milliseconds};
-use super::statistics::median;
+use crate::client::Client;
+use crate::contestant::{Contestant, Starter, flows};
+use crate::fixture::Fixture;
+use crate::progress::Progress;
+use crate::results::{Measure, Results, Unit};
+use crate::rounds::{Windows, milliseconds};
+use crate::statistics::median;
 
 /// Clients that read one byte a second, each of a window without ends.
 const CLIENTS: usize = 200;

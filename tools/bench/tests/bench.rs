@@ -1,4 +1,4 @@
-//! `flows bench` from end to end, on a table that is too small for its numbers to mean anything.
+//! `bench` from end to end, on a table that is too small for its numbers to mean anything.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,13 +7,13 @@ use std::process::Command;
 fn a_run_leaves_a_table_results_and_a_chart() {
     let folder = tempfile::tempdir().unwrap();
     let chart = folder.path().join("elsewhere.svg");
-    let output = Command::new(env!("CARGO_BIN_EXE_flows"))
-        .args("bench --rows 5000 --rounds 1 --only full,first-byte,memory".split(' '))
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args("--rows 5000 --rounds 1 --only full,first-byte,memory".split(' '))
         .arg("--folder")
         .arg(folder.path())
         .arg("--chart")
         .arg(&chart)
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .output()
         .unwrap();
     assert!(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use memchr::memmem;
 
-use super::framing::Framing;
+use crate::framing::Framing;
 
 /// What one read may bring.
 const BUFFER: usize = 256 * 1024;

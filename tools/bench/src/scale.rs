@@ -3,12 +3,12 @@
 
 use anyhow::Result;
 
-use super::client::Client;
-use super::contestant::{Contestant, Starter, flows};
-use super::fixture::Fixture;
-use super::progress::Progress;
-use super::results::{Measure, Results, Unit};
-use super::rounds::{first_byte, milliseconds};
+use crate::client::Client;
+use crate::contestant::{Contestant, Starter, flows};
+use crate::fixture::Fixture;
+use crate::progress::Progress;
+use crate::results::{Measure, Results, Unit};
+use crate::rounds::{first_byte, milliseconds};
 
 /// Rows of the tables; together they take 2 GB and up to a minute or two to make.
 const SIZES: [u64; 4] = [1_000_000, 2_000_000, 5_000_000, 20_000_000];

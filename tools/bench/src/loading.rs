@@ -14,11 +14,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rusqlite::Connection;
 
-use super::contestant::{Contestant, version_of};
-use super::fixture::SEED;
-use super::progress::Progress;
-use super::results::{Measure, Results, Unit, grouped};
-use crate::generate::generate;
+use crate::contestant::{Contestant, version_of};
+use crate::fixture::SEED;
+use crate::progress::Progress;
+use crate::results::{Measure, Results, Unit, grouped};
+use flows::generate::generate;
 
 /// Enough for the work to outweigh the start of three processes.
 const MOST_ROWS: u64 = 1_000_000;

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use super::client::Client;
-use super::contestant::{Contestant, Starter, flows};
-use super::fixture::Fixture;
-use super::progress::Progress;
-use super::results::{Measure, Results, Unit, grouped};
+use crate::client::Client;
+use crate::contestant::{Contestant, Starter, flows};
+use crate::fixture::Fixture;
+use crate::progress::Progress;
+use crate::results::{Measure, Results, Unit, grouped};
 
 /// A small answer to set beside the full one: of several pages, so that all buffers are in use.
 const FEW: u64 = 50_000;

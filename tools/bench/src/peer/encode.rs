@@ -8,7 +8,7 @@ use rusqlite::{Row, Rows};
 use serde::Serialize;
 use tokio::sync::mpsc::Sender;
 
-use crate::lanl::FIELDS;
+use flows::lanl::FIELDS;
 
 /// Size at which a chunk is sent.
 const CHUNK: usize = 64 * 1024;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::client::Client;
+use crate::client::Client;
 
 /// A server compiles the component when it starts for the first time.
 const START_WITHIN: Duration = Duration::from_secs(120);

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde_json::json;
 
-use super::contestant::Contestant;
-use super::machine::Machine;
-use super::results::{Results, grouped};
+use crate::contestant::Contestant;
+use crate::machine::Machine;
+use crate::results::{Results, grouped};
 
-/// All there is to say of a run; shown, it is what `flows bench` prints.
+/// All there is to say of a run; shown, it is what `bench` prints.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// What was measured on.
@@ -137,8 +137,8 @@ fn aligned(lines: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::{Measure, Unit};
     use super::*;
+    use crate::results::{Measure, Unit};
 
     #[test]
     fn a_table_has_the_ratio_of_the_first_two() {

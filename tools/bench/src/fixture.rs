@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags};
 
-use super::progress::Progress;
-use crate::generate::generate;
+use crate::progress::Progress;
+use flows::generate::generate;
 
 /// The generator's seed: the same rows everywhere.
 pub(super) const SEED: u64 = 1;

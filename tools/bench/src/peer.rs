@@ -1,4 +1,4 @@
-//! `flows peer`: the windows of the component, served natively; what `flows bench` measures it against.
+//! `bench peer`: the windows of the component, served natively; what `bench` measures it against.
 //!
 //! It is meant to be as good as one writes it with the usual crates: an index walk by one cached
 //! statement, a pool of connections, rows encoded on a blocking thread into chunks that go through a

@@ -45,7 +45,7 @@ impl Pair {
         let connection = Connection::open(&db).unwrap();
         connection.execute_batch(AWKWARD).unwrap();
 
-        let mut peer = Command::new(env!("CARGO_BIN_EXE_flows"))
+        let mut peer = Command::new(env!("CARGO_BIN_EXE_bench"))
             .args(["peer", "--db"])
             .arg(&db)
             .stdout(Stdio::piped())
@@ -57,7 +57,7 @@ impl Pair {
         let address = line.trim().strip_prefix("Serving ");
         let peer_address = address.unwrap_or_else(|| panic!("{line:?}")).to_owned();
 
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spin.toml");
         let app =
             App::load(&manifest).unwrap_or_else(|error| panic!("{error:#}; run `make component`"));
         let settings = Settings {
