@@ -1,4 +1,5 @@
-//! `If-None-Match`: the weak comparison of RFC 9110, sections 8.8.3.2 and 13.1.2.
+//! `If-None-Match` and `If-Match`: the weak and the strong comparison of RFC 9110, sections 8.8.3.2, 13.1.1 and
+//! 13.1.2.
 
 use flow_window::validator;
 
@@ -11,17 +12,19 @@ const OURS: [&str; 3] = [
     "\"fedcba9876543210.-9223372036854775808.-1\"",
 ];
 
-/// The opaque tags that a header lists, with their quotes; `None` outside the grammar of a list.
-fn listed(header: &str) -> Option<Vec<&str>> {
+/// The opaque tags that a header lists, with their quotes, and whether each is weak; `None` outside the grammar
+/// of a list.
+fn listed(header: &str) -> Option<Vec<(bool, &str)>> {
     lists::list(header, |rest| {
-        if rest.0.starts_with("W/") {
+        let weak = rest.0.starts_with("W/");
+        if weak {
             rest.0 = &rest.0[2..];
         }
         let start = rest.0;
         rest.character(|c| c == '"')?;
         rest.while_in(|c| matches!(c, '!' | '#'..='~' | '\u{80}'..));
         rest.character(|c| c == '"')?;
-        Some(&start[..start.len() - rest.0.len()])
+        Some((weak, &start[..start.len() - rest.0.len()]))
     })
 }
 
@@ -32,14 +35,20 @@ pub fn check(bytes: &[u8]) {
     let listed = listed(&header);
     // The service's tags hold no comma, and nothing but what is printed in ASCII.
     let ours = |tag: &&&str| tag.bytes().all(|b| b.is_ascii_graphic() && b != b',');
-    let from_the_list = listed.iter().flatten().filter(ours).copied();
+    let all = listed.iter().flatten().map(|(_, tag)| tag);
+    let from_the_list = all.filter(ours).copied();
     for tag in OURS.into_iter().chain(from_the_list) {
         let names = validator::names(&header, tag);
         if any || !header.contains(tag) {
             assert_eq!(names, any, "{header:?} and {tag}");
         }
+        let expected = validator::check_expected(Some(&header), Some(tag)).is_ok();
+        assert!(names || !expected, "{header:?} and {tag}");
         let Some(listed) = &listed else { continue };
-        assert_eq!(names, listed.contains(&tag), "{header:?} and {tag}");
+        let strong = listed.contains(&(false, tag));
+        let either = strong || listed.contains(&(true, tag));
+        assert_eq!(names, either, "{header:?} and {tag}");
+        assert_eq!(expected, strong, "{header:?} and {tag}");
         for longer in [
             format!("{header},{tag}"),
             format!("W/{tag} , {header}"),
@@ -58,7 +67,7 @@ pub fn check(bytes: &[u8]) {
         }
         let other = format!("{}x\"", &tag[..tag.len() - 1]);
         let longer = format!("\"x,*,\",{header},\"*\"");
-        let expected = listed.contains(&&*other);
+        let expected = listed.iter().any(|(_, tag)| *tag == other);
         assert_eq!(
             validator::names(&longer, &other),
             expected,
