@@ -53,7 +53,7 @@ impl State {
         self.guard().map(|guard| format!("{:016x}", guard.lineage))
     }
 
-    /// Reads the column that [`columns`] selects.
+    /// Reads the column that [`select`] selects.
     ///
     /// `None` where the guard that was expected is not there, or the state has another form.
     pub fn from_column(column: &[u8], guarded: bool) -> Option<Self> {
