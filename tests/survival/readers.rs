@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::figures::Figures;
 use crate::stand::{Database, FLOWS, Stand};
 use crate::wire::{End, Wire, get, head_for, wait_until};
-use standin::faults::Point;
+use standin::faults::{Fault, Point};
 
 /// Rows that the service looks at for a page where not every row matches.
 const ROWS_A_PAGE: usize = 10_000;
@@ -189,4 +189,35 @@ fn an_answer_that_nobody_takes_keeps_the_write_ahead_log_for_a_minute() {
     );
     stand.settle();
     figures.print();
+}
+
+#[test]
+fn the_log_says_how_each_answer_has_ended() {
+    let database = Database::with_flows(200_000);
+    let stand = Stand::with_variables(&database.path(), &[("log_requests", "on")]);
+    let line = |what: &str| {
+        wait_until(what, || stand.log().lines().any(|line| line.contains(what)));
+        let log = stand.log();
+        let line = log.lines().find(|line| line.contains(what));
+        line.unwrap_or_default().to_owned()
+    };
+    // A statement behind the first page's fails: the answer has begun, and is cut off.
+    let cut = format!("{FLOWS}.ndjson?scanned_after=1");
+    stand
+        .faults()
+        .plan(Point::Row, 6..=6, Fault::Fail("disk I/O error".to_owned()));
+    let answer = get(stand.address(), &cut);
+    assert_eq!((answer.status, answer.end), (200, End::Cut), "{answer:?}");
+    assert!(line("disk under the database").contains(&cut));
+    let said = line(", cut off");
+    assert!(said.starts_with(&format!("GET {cut} 200 ")), "{said}");
+    stand.faults().clear();
+    // A client that leaves, with most of its answer still to come.
+    let mut wire = Wire::open(stand.address());
+    wire.send(head_for(&format!("{FLOWS}.csv"), &[]).as_bytes());
+    assert_eq!(wire.read(1), b"H");
+    drop(wire);
+    let said = line(" 499 ");
+    assert!(said.starts_with(&format!("GET {FLOWS}.csv 499 ")), "{said}");
+    stand.settle();
 }
