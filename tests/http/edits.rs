@@ -284,6 +284,26 @@ fn an_answer_reads_one_file_wherever_its_path_leads_to() {
     assert!(seen > 0, "nobody read the new file");
 }
 
+#[test]
+fn a_backup_that_is_put_back_under_an_answer_cuts_it() {
+    let stand = stand(LONG, "delete");
+    let backup = stand.database().with_extension("backup");
+    std::fs::copy(stand.database(), &backup).expect("a copy");
+    // Only flows have arrived since: the guard is the same, and what it counts falls.
+    stand.insert((1..=5000).map(|i| (LONG + i, 5000)));
+    let slow = begin(&stand, &format!("{FLOWS}.ndjson"));
+    let source = rusqlite::Connection::open(&backup).expect("the copy");
+    let mut live = rusqlite::Connection::open(stand.database()).expect("the database");
+    rusqlite::backup::Backup::new(&source, &mut live)
+        .and_then(|backup| {
+            backup.run_to_completion(100_000, std::time::Duration::from_millis(5), None)
+        })
+        .expect("a restore");
+    let (flows, whole) = slow.finish();
+    assert!(!whole && flows < LONG as usize, "{flows} flows");
+    assert!(stand.log().contains("edited while"), "{}", stand.log());
+}
+
 /// The table and its index, without the guard.
 fn unguarded() -> String {
     let (table, _) = SCHEMA.split_once("-- The guard").expect("a guard");
