@@ -4,7 +4,7 @@
 //! the `operationId` in the OpenAPI document.
 
 use crate::access;
-use crate::coding::{Coder, Coding};
+use crate::coding::{ContentEncoder, ContentEncoding};
 use crate::db::Database;
 use crate::format::{Encoder, End, Format};
 use crate::log::RequestLine;
@@ -13,7 +13,7 @@ use crate::openapi;
 use crate::page::{self, Pages, Start};
 use crate::pipeline::Export;
 use crate::problem::Problem;
-use crate::query::{self, Fallback, Query};
+use crate::query::{self, FormatPreference, Query};
 use crate::readiness::{self, Readiness};
 use crate::response::{Body, Logged, Response};
 use crate::settings::Settings;
@@ -78,7 +78,7 @@ struct RequestContext<'a, D: Database, R> {
     request: &'a R,
     path: &'a str,
     query: &'a str,
-    preference: Fallback<'a>,
+    preference: FormatPreference<'a>,
     service: &'a Service<D>,
 }
 
@@ -132,7 +132,7 @@ async fn answer<D: Database>(
     let ending = path
         .rsplit_once('.')
         .and_then(|(_, name)| Format::from_name(name));
-    let preference = Fallback {
+    let preference = FormatPreference {
         ending,
         accept: accept.as_deref(),
     };
@@ -216,7 +216,11 @@ async fn stream_flows<D: Database>(
         && asked
             .header("accept-encoding")
             .is_some_and(|list| negotiate::wants_gzip(&list));
-    let coding = if gzip { Coding::Gzip } else { Coding::Identity };
+    let coding = if gzip {
+        ContentEncoding::Gzip
+    } else {
+        ContentEncoding::Identity
+    };
     let representation = Representation::new(&query, coding);
     let expected = asked.header("if-match");
     if let Some(known) = asked.header("if-none-match") {
@@ -255,7 +259,7 @@ async fn stream_flows<D: Database>(
     // A name for what is saved, where the path has none; a browser shows it all the same.
     let name = format!("inline; filename=\"flows.{}\"", format.name());
     headers.push(("content-disposition", name));
-    if coding == Coding::Gzip {
+    if coding == ContentEncoding::Gzip {
         headers.push(("content-encoding", "gzip".to_owned()));
     }
     if let Some(cursor) = &cut {
@@ -270,7 +274,7 @@ async fn stream_flows<D: Database>(
         first,
         rest,
         Encoder::new(format, end),
-        Coder::new(coding),
+        ContentEncoder::new(coding),
         asked.service.settings.reader_timeout,
     )?;
     Ok(Response {

@@ -8,14 +8,14 @@ use flate2::write::GzEncoder;
 
 /// How a body is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
+pub enum ContentEncoding {
     /// Not at all.
     Identity,
     /// gzip, RFC 1952.
     Gzip,
 }
 
-impl Coding {
+impl ContentEncoding {
     /// The name in `Content-Encoding` and `Accept-Encoding`.
     pub fn name(self) -> &'static str {
         match self {
@@ -27,40 +27,40 @@ impl Coding {
 
 /// What follows a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub enum Flush {
     /// More chunks; this one may wait for them.
-    More,
+    No,
     /// More chunks, and the client wants to see this one at once.
-    Flush,
+    Now,
     /// Nothing.
     End,
 }
 
 /// Codes one body, chunk by chunk.
 #[derive(Debug)]
-pub struct Coder(Option<GzEncoder<Vec<u8>>>);
+pub struct ContentEncoder(Option<GzEncoder<Vec<u8>>>);
 
-impl Coder {
+impl ContentEncoder {
     /// Starts a body.
-    pub fn new(coding: Coding) -> Self {
+    pub fn new(coding: ContentEncoding) -> Self {
         // The fastest level: flows are so alike that it takes most of what there is to gain.
         let gzip = || GzEncoder::new(Vec::new(), Compression::fast());
-        Self((coding == Coding::Gzip).then(gzip))
+        Self((coding == ContentEncoding::Gzip).then(gzip))
     }
 
     /// Codes a chunk; what comes back may be empty while the encoder collects.
     ///
     /// # Errors
     /// What the encoder says; writing to memory gives it no cause.
-    pub fn chunk(&mut self, bytes: Vec<u8>, then: Then) -> Result<Vec<u8>> {
+    pub fn chunk(&mut self, bytes: Vec<u8>, then: Flush) -> Result<Vec<u8>> {
         let Some(encoder) = &mut self.0 else {
             return Ok(bytes);
         };
         encoder.write_all(&bytes)?;
         match then {
-            Then::More => {}
-            Then::Flush => encoder.flush()?,
-            Then::End => encoder.try_finish()?,
+            Flush::No => {}
+            Flush::Now => encoder.flush()?,
+            Flush::End => encoder.try_finish()?,
         }
         Ok(std::mem::take(encoder.get_mut()))
     }
@@ -82,11 +82,11 @@ mod tests {
 
     #[test]
     fn a_flushed_chunk_can_be_read_before_the_next_comes() {
-        let mut coder = Coder::new(Coding::Gzip);
-        let mut sent = coder.chunk(b"first,".to_vec(), Then::Flush).unwrap();
+        let mut coder = ContentEncoder::new(ContentEncoding::Gzip);
+        let mut sent = coder.chunk(b"first,".to_vec(), Flush::Now).unwrap();
         assert_eq!(inflated(&sent), "first,");
-        sent.extend(coder.chunk(b"second,".to_vec(), Then::More).unwrap());
-        sent.extend(coder.chunk(b"third".to_vec(), Then::End).unwrap());
+        sent.extend(coder.chunk(b"second,".to_vec(), Flush::No).unwrap());
+        sent.extend(coder.chunk(b"third".to_vec(), Flush::End).unwrap());
         let mut text = String::new();
         flate2::read::GzDecoder::new(&*sent)
             .read_to_string(&mut text)
@@ -96,8 +96,8 @@ mod tests {
 
     #[test]
     fn identity_hands_chunks_through() {
-        let mut coder = Coder::new(Coding::Identity);
-        assert_eq!(coder.chunk(b"x".to_vec(), Then::More).unwrap(), b"x");
-        assert_eq!(coder.chunk(Vec::new(), Then::End).unwrap(), b"");
+        let mut coder = ContentEncoder::new(ContentEncoding::Identity);
+        assert_eq!(coder.chunk(b"x".to_vec(), Flush::No).unwrap(), b"x");
+        assert_eq!(coder.chunk(Vec::new(), Flush::End).unwrap(), b"");
     }
 }

@@ -11,7 +11,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::packed::RowKey;
 use crate::state::{Guard, State};
-use crate::statement::Place;
+use crate::statement::Seek;
 
 /// The layout below; another layout takes another letter.
 const VERSION: &str = "b";
@@ -27,7 +27,7 @@ const DIGEST_SEED: u64 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     /// Where to go on: at the start, or behind the last flow that was sent.
-    pub place: CursorPlace,
+    pub place: CursorSeek,
     /// The largest id that the answer may include.
     pub newest: i64,
     /// The guard of the table that the answer is of; `None` where it had none.
@@ -36,42 +36,42 @@ pub struct Cursor {
 
 /// Where a cursor stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CursorPlace {
+pub enum CursorSeek {
     /// Before the first flow.
     Start,
     /// Behind this flow.
-    Behind(RowKey),
+    AfterKey(RowKey),
     /// Behind this flow of a second that was longer than the portion.
-    Inside(RowKey),
+    WithinSecond(RowKey),
 }
 
-impl CursorPlace {
+impl CursorSeek {
     /// The flow that it stands on.
     pub fn key(self) -> Option<RowKey> {
         match self {
             Self::Start => None,
-            Self::Behind(key) | Self::Inside(key) => Some(key),
+            Self::AfterKey(key) | Self::WithinSecond(key) => Some(key),
         }
     }
 }
 
-impl From<CursorPlace> for Place {
-    fn from(place: CursorPlace) -> Self {
+impl From<CursorSeek> for Seek {
+    fn from(place: CursorSeek) -> Self {
         match place {
-            CursorPlace::Start => Self::Start,
-            CursorPlace::Behind(key) => Self::Behind(key),
-            CursorPlace::Inside(key) => Self::Inside(key),
+            CursorSeek::Start => Self::Start,
+            CursorSeek::AfterKey(key) => Self::AfterKey(key),
+            CursorSeek::WithinSecond(key) => Self::WithinSecond(key),
         }
     }
 }
 
-impl From<Place> for CursorPlace {
-    fn from(place: Place) -> Self {
+impl From<Seek> for CursorSeek {
+    fn from(place: Seek) -> Self {
         match place {
-            Place::Start => Self::Start,
-            Place::Behind(key) => Self::Behind(key),
-            Place::Inside(key) => Self::Inside(key),
-            Place::After(time) => Self::Behind(RowKey { time, id: i64::MAX }),
+            Seek::Start => Self::Start,
+            Seek::AfterKey(key) => Self::AfterKey(key),
+            Seek::WithinSecond(key) => Self::WithinSecond(key),
+            Seek::AfterTime(time) => Self::AfterKey(RowKey { time, id: i64::MAX }),
         }
     }
 }
@@ -86,9 +86,9 @@ impl Cursor {
     /// The text of the cursor for a question with this [`digest`].
     pub fn encode(self, digest: u64) -> String {
         let place = match self.place {
-            CursorPlace::Start => 's',
-            CursorPlace::Behind(_) => 'k',
-            CursorPlace::Inside(_) => 'w',
+            CursorSeek::Start => 's',
+            CursorSeek::AfterKey(_) => 'k',
+            CursorSeek::WithinSecond(_) => 'w',
         };
         let guarded = if self.guard.is_some() { 'g' } else { 'u' };
         let RowKey { time, id } = self.place.key().unwrap_or(RowKey { time: 0, id: 0 });
@@ -151,9 +151,9 @@ impl Cursor {
         };
         let cursor = Self {
             place: match place {
-                b's' => CursorPlace::Start,
-                b'k' => CursorPlace::Behind(key),
-                b'w' => CursorPlace::Inside(key),
+                b's' => CursorSeek::Start,
+                b'k' => CursorSeek::AfterKey(key),
+                b'w' => CursorSeek::WithinSecond(key),
                 _ => return Err(DAMAGED),
             },
             newest: integer(newest)?,
@@ -184,7 +184,7 @@ mod tests {
     };
     const CURSOR: Cursor = Cursor {
         newest: i64::MAX,
-        place: CursorPlace::Behind(KEY),
+        place: CursorSeek::AfterKey(KEY),
         guard: Some(Guard {
             content: 5,
             lineage: -6,
@@ -194,9 +194,9 @@ mod tests {
     #[test]
     fn a_cursor_comes_back_as_it_went() {
         for place in [
-            CursorPlace::Start,
-            CursorPlace::Behind(KEY),
-            CursorPlace::Inside(KEY),
+            CursorSeek::Start,
+            CursorSeek::AfterKey(KEY),
+            CursorSeek::WithinSecond(KEY),
         ] {
             for guard in [None, CURSOR.guard] {
                 let cursor = Cursor {

@@ -5,7 +5,7 @@
 //! record without decoding them: a piece that is valid in the output is copied as it stands. It checks
 //! what it relies on and knows nothing of SQL.
 //!
-//! Records are taken in two ways. One that is *plain* goes by [`crate::scan`], many bytes at once; any other
+//! RecordReader are taken in two ways. One that is *plain* goes by [`crate::scan`], many bytes at once; any other
 //! is looked at value by value.
 
 use std::borrow::Cow;
@@ -18,13 +18,13 @@ use crate::scan::Scan;
 /// One value of a record, as it stands in the packed text: an integer's digits, a JSON string with its
 /// quotes, or `null`.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Piece<'a> {
+pub struct RawValue<'a> {
     /// The packed text from the piece's start on: what stands behind the piece may be copied along.
     text: &'a [u8],
     length: usize,
 }
 
-impl<'a> Piece<'a> {
+impl<'a> RawValue<'a> {
     /// The piece's bytes.
     pub fn bytes(self) -> &'a [u8] {
         self.text.get(..self.length).unwrap_or_default()
@@ -72,10 +72,10 @@ pub fn append<const N: usize>(out: &mut Vec<u8>, chunk: &[u8; N], length: usize)
 ///
 /// Integer fields hold an integer and text fields a string, whatever the database stores; either may be
 /// `null`, `id` and `time` excepted.
-pub type Record<'a> = [Piece<'a>; WIDTH];
+pub type Record<'a> = [RawValue<'a>; WIDTH];
 
 /// Walks the records of a packed page.
-pub struct Records<'a> {
+pub struct RecordReader<'a> {
     packed: &'a [u8],
     /// Where the next record starts.
     at: usize,
@@ -86,7 +86,7 @@ pub struct Records<'a> {
     converted: Vec<Cow<'a, [u8]>>,
 }
 
-impl<'a> Records<'a> {
+impl<'a> RecordReader<'a> {
     /// Starts at the first record of `packed`, which holds `count` of them.
     ///
     /// # Errors
@@ -117,16 +117,16 @@ impl<'a> Records<'a> {
     /// quotes around none.
     ///
     /// `false` behind the last record as well, and where the record is not plain, which shows only when some
-    /// of its pieces may have been handed over. [`Self::next_record`] then takes it.
+    /// of its pieces may have been handed over. [`Self::record`] then takes it.
     #[inline(always)]
-    pub fn plain_record(&mut self, mut take: impl FnMut(usize, Piece<'a>)) -> bool {
-        self.walk_plain(&mut take).is_some()
+    pub fn fast_record(&mut self, mut take: impl FnMut(usize, RawValue<'a>)) -> bool {
+        self.read_fast(&mut take).is_some()
     }
 
     // What this calls is to be written in here: left alone, the compiler calls it, and a record of JSON takes
     // 158 ns instead of 137.
     #[inline(always)]
-    fn walk_plain(&mut self, take: &mut impl FnMut(usize, Piece<'a>)) -> Option<()> {
+    fn read_fast(&mut self, take: &mut impl FnMut(usize, RawValue<'a>)) -> Option<()> {
         if self.packed.get(self.at) != Some(&b'[') {
             return None;
         }
@@ -148,7 +148,7 @@ impl<'a> Records<'a> {
             if !exact {
                 return None;
             }
-            take(i, Piece { text, length });
+            take(i, RawValue { text, length });
             start = end.wrapping_add(1);
         }
         if self.packed.get(end) != Some(&b']') {
@@ -170,7 +170,7 @@ impl<'a> Records<'a> {
     /// # Errors
     /// A value that cannot be written as its field's type; the message names the flow and the field. A page
     /// that does not hold as many records as the database has counted.
-    pub fn next_record(&mut self) -> Result<Option<Record<'_>>> {
+    pub fn record(&mut self) -> Result<Option<Record<'_>>> {
         let rest = self.packed.get(self.at..).unwrap_or_default();
         let Some(mut rest) = rest.strip_prefix(b"[") else {
             ensure!(rest.is_empty(), "a page whose records are not arrays");
@@ -222,7 +222,7 @@ impl<'a> Records<'a> {
         }
         let mut out = record;
         for (slot, piece) in out.iter_mut().zip(&self.converted) {
-            *slot = Piece {
+            *slot = RawValue {
                 text: piece,
                 length: piece.len(),
             };
@@ -293,7 +293,7 @@ pub fn unquoted(piece: &[u8]) -> Option<Cow<'_, str>> {
 /// be copied into as it stands.
 ///
 /// `None` when the text ends first, or holds what a record cannot hold (an array, an object).
-fn next_piece(text: &[u8]) -> Option<(Piece<'_>, Option<Kind>, &[u8])> {
+fn next_piece(text: &[u8]) -> Option<(RawValue<'_>, Option<Kind>, &[u8])> {
     let (length, kind) = match text.first()? {
         b'"' => end_of_string(text)?,
         b'[' | b'{' => return None,
@@ -308,7 +308,7 @@ fn next_piece(text: &[u8]) -> Option<(Piece<'_>, Option<Kind>, &[u8])> {
     let (b',' | b']', rest) = text.get(length..)?.split_first()? else {
         return None;
     };
-    Some((Piece { text, length }, kind, rest))
+    Some((RawValue { text, length }, kind, rest))
 }
 
 /// The offset behind the closing quote of the string that `text` starts with, and whether it is text as it
@@ -419,15 +419,15 @@ fn before_string(mut head: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn integer(piece: Piece<'_>) -> Option<i64> {
+fn integer(piece: RawValue<'_>) -> Option<i64> {
     std::str::from_utf8(piece.bytes()).ok()?.parse().ok()
 }
 
 /// Says where a fault lies: behind the last record that stands whole in `valid`.
 fn behind_last_whole(valid: &[u8]) -> String {
-    let mut records = Records::over(valid, 0);
+    let mut records = RecordReader::over(valid, 0);
     let mut place = "at the start of a page".to_owned();
-    while let Ok(Some([id, ..])) = records.next_record() {
+    while let Ok(Some([id, ..])) = records.record() {
         place = format!("behind flow {}", String::from_utf8_lossy(id.bytes()));
     }
     place
@@ -449,12 +449,12 @@ mod tests {
     }
 
     fn counted_records(packed: &str, count: i64) -> Result<Vec<Vec<String>>> {
-        let mut records = Records::new(packed.as_bytes(), count)?;
+        let mut records = RecordReader::new(packed.as_bytes(), count)?;
         let mut all = Vec::new();
         loop {
             let mut pieces = Vec::new();
-            if !records.plain_record(|_, piece| pieces.push(text(piece))) {
-                let Some(record) = records.next_record()? else {
+            if !records.fast_record(|_, piece| pieces.push(text(piece))) {
+                let Some(record) = records.record()? else {
                     return Ok(all);
                 };
                 pieces = record.into_iter().map(text).collect();
@@ -463,14 +463,14 @@ mod tests {
         }
     }
 
-    fn text(piece: Piece<'_>) -> String {
+    fn text(piece: RawValue<'_>) -> String {
         String::from_utf8(piece.bytes().to_vec()).unwrap()
     }
 
     /// How many records at the start of a page are plain.
     fn plain(packed: &str) -> usize {
-        let mut records = Records::new(packed.as_bytes(), 0).unwrap();
-        std::iter::from_fn(|| records.plain_record(|_, _| {}).then_some(())).count()
+        let mut records = RecordReader::new(packed.as_bytes(), 0).unwrap();
+        std::iter::from_fn(|| records.fast_record(|_, _| {}).then_some(())).count()
     }
 
     #[test]
@@ -582,8 +582,8 @@ mod tests {
 
     #[test]
     fn an_appended_piece_brings_nothing_of_its_surroundings() {
-        let mut records = Records::new(ONE.as_bytes(), 1).unwrap();
-        let record = records.next_record().unwrap().unwrap();
+        let mut records = RecordReader::new(ONE.as_bytes(), 1).unwrap();
+        let record = records.record().unwrap().unwrap();
         for piece in record {
             let mut out = b"before".to_vec();
             piece.append_to(&mut out);
@@ -660,7 +660,7 @@ mod tests {
     fn bytes_that_are_not_utf8_are_an_error_that_says_where() {
         let mut packed = ONE.replace("]", "],[8,4,0,\"").into_bytes();
         packed.extend(b"\xff\",\"\",\"\",\"\",6,1,1]");
-        let error = Records::new(&packed, 2).err().unwrap().to_string();
+        let error = RecordReader::new(&packed, 2).err().unwrap().to_string();
         assert_eq!(error, "text that is not UTF-8 in the flow behind flow 7");
     }
 

@@ -8,15 +8,15 @@
 
 use serde::Serialize;
 
-use crate::cursor::{Cursor, CursorPlace};
+use crate::cursor::{Cursor, CursorSeek};
 use crate::db::{Database, DbError, DbErrorKind, Value};
 use crate::flow::COLUMNS;
-use crate::packed::{self, Records, RowKey};
-use crate::query::{Query, Question};
+use crate::packed::{self, RecordReader, RowKey};
+use crate::query::{Query, Selection};
 use crate::readiness::{Readiness, Table};
 use crate::session::Session;
 use crate::state::State;
-use crate::statement::{KEYS, Place, Statement, Walk};
+use crate::statement::{KEYS, PageQuery, Seek, Statement};
 
 /// Flows in a page. `make bench` gave 0.73 to 0.88 of the native server's flows a second in JSON, ndjson and
 /// CSV with pages of 2,000, and 1.00 to 1.22 with these in the run behind it, which also looked at integers
@@ -52,7 +52,7 @@ const STARTS: u32 = 4;
 /// A page as it came from the database.
 #[derive(Debug)]
 pub struct Page {
-    /// The flows, for [`Records`].
+    /// The flows, for [`RecordReader`].
     pub packed: Vec<u8>,
     /// How many, by the database's own count.
     pub count: i64,
@@ -242,7 +242,7 @@ impl<D: Database> Pages<D> {
 ///
 /// In a table that never had a flow it is the least integer there is, or the client's own: whatever arrives
 /// comes behind it.
-pub fn watermark(question: &Question, newest: i64) -> i64 {
+pub fn watermark(question: &Selection, newest: i64) -> i64 {
     question
         .after_id
         .map_or(newest, |after_id| newest.max(after_id))
@@ -334,10 +334,10 @@ impl<D: Database> Reader<D> {
 /// How far an answer has been walked.
 #[derive(Debug, Clone)]
 struct PageWalk {
-    question: Question,
+    question: Selection,
     /// Flows still wanted, if there is a limit.
     wanted: Option<i64>,
-    place: Place,
+    place: Seek,
     /// The flow that the answer's cursor stands on, until the first page has been read.
     stands_on: Option<RowKey>,
     /// The largest id that the answer may include; `None` before the first page.
@@ -354,7 +354,7 @@ struct PageWalk {
 
 /// Where a limit cuts an answer.
 struct Cut {
-    place: CursorPlace,
+    place: CursorSeek,
     /// Flows behind the first page and before the cut.
     flows: i64,
 }
@@ -375,8 +375,8 @@ impl PageWalk {
         Self {
             question: query.question.clone(),
             wanted: query.limit,
-            place: place.map_or(Place::Start, Place::from),
-            stands_on: place.and_then(CursorPlace::key),
+            place: place.map_or(Seek::Start, Seek::from),
+            stands_on: place.and_then(CursorSeek::key),
             newest: query.cursor.map(|cursor| cursor.newest),
             columns: COLUMNS,
             rows: FIRST_ROWS,
@@ -405,11 +405,11 @@ impl PageWalk {
         let (mut first, state) = self.read(i64::MAX, reader).await?;
         self.stands_on = None;
         // The rest of a second is no page: what follows it comes along.
-        if let (End::Nothing, Place::Inside(RowKey { time, .. })) = (first.end, self.place)
+        if let (End::Nothing, Seek::WithinSecond(RowKey { time, .. })) = (first.end, self.place)
             && !self.is_feed()
         {
             self.newest = self.newest.or(Some(state.newest));
-            self.place = Place::After(time);
+            self.place = Seek::AfterTime(time);
             self.rows = self.rows.saturating_sub(first.count).max(1);
             let (more, _) = self.read(i64::MAX, reader).await?;
             first.append(more);
@@ -422,7 +422,7 @@ impl PageWalk {
         &mut self,
         first: Packed,
         reader: &mut Reader<impl Database>,
-    ) -> Result<(Page, Option<CursorPlace>), DbError> {
+    ) -> Result<(Page, Option<CursorSeek>), DbError> {
         if let Some(wanted) = self.wanted
             && first.count > wanted
         {
@@ -442,7 +442,7 @@ impl PageWalk {
                 count: taken.count,
                 last: true,
             };
-            return Ok((page, Some(CursorPlace::from(self.place))));
+            return Ok((page, Some(CursorSeek::from(self.place))));
         }
         let mut page = self.accept(first)?;
         if self.exhausted || self.wanted.is_none() {
@@ -463,7 +463,7 @@ impl PageWalk {
         reader: &mut Reader<impl Database>,
     ) -> Result<Option<Cut>, DbError> {
         let wanted = self.wanted.unwrap_or(i64::MAX);
-        if self.walk(0, 0).takes_every_row() {
+        if self.walk(0, 0).has_no_residual() {
             let place = self.count_to_cut(wanted, reader).await?;
             return Ok(place.map(|place| Cut {
                 place,
@@ -479,7 +479,7 @@ impl PageWalk {
             Walked::Wanted | Walked::Enough => {}
         }
         let cut = Cut {
-            place: CursorPlace::from(self.place),
+            place: CursorSeek::from(self.place),
             flows: wanted.saturating_sub(self.wanted.unwrap_or(0)),
         };
         if self.wanted == Some(0) {
@@ -517,11 +517,11 @@ impl PageWalk {
         mut self,
         mut wanted: i64,
         reader: &mut Reader<impl Database>,
-    ) -> Result<Option<CursorPlace>, DbError> {
+    ) -> Result<Option<CursorSeek>, DbError> {
         let mut cut = None;
         loop {
             if wanted == 0 {
-                cut = cut.or(Some(CursorPlace::from(self.place)));
+                cut = cut.or(Some(CursorSeek::from(self.place)));
             }
             // With nothing wanted any more, whether one is left.
             let rows = wanted.clamp(1, COUNTED);
@@ -534,14 +534,14 @@ impl PageWalk {
                     self.place = self.place_at(row_key(&keys)?);
                     wanted = wanted.saturating_sub(rows);
                 }
-                (Some(Value::Null), Place::Inside(RowKey { time, .. })) if !self.is_feed() => {
+                (Some(Value::Null), Seek::WithinSecond(RowKey { time, .. })) if !self.is_feed() => {
                     let (_, mut values) = reader
                         .row(self.walk(0, rows).count_statement(reader.table.guarded))
                         .await?;
                     let Some(Value::Integer(counted)) = values.next() else {
                         return Err(unknown_form());
                     };
-                    self.place = Place::After(time);
+                    self.place = Seek::AfterTime(time);
                     wanted = wanted.saturating_sub(counted);
                 }
                 (Some(Value::Null), _) => return Ok(None),
@@ -590,8 +590,8 @@ impl PageWalk {
         }
     }
 
-    fn walk(&self, taken: i64, looked: i64) -> Walk<'_> {
-        Walk {
+    fn walk(&self, taken: i64, looked: i64) -> PageQuery<'_> {
+        PageQuery {
             question: &self.question,
             place: self.place,
             newest: self.newest,
@@ -631,8 +631,8 @@ impl PageWalk {
                 self.rows = self.rows_for(page.count, page.bytes.len());
             }
             (End::Looked(last), _) => self.place = self.place_at(last),
-            (End::Nothing, Place::Inside(RowKey { time, .. })) if !self.is_feed() => {
-                self.place = Place::After(time);
+            (End::Nothing, Seek::WithinSecond(RowKey { time, .. })) if !self.is_feed() => {
+                self.place = Seek::AfterTime(time);
             }
             (End::Nothing, _) => self.exhausted = true,
         }
@@ -649,25 +649,25 @@ impl PageWalk {
     }
 
     /// The place behind a flow that the walk has come to from its place.
-    fn place_at(&self, last: RowKey) -> Place {
+    fn place_at(&self, last: RowKey) -> Seek {
         match self.place {
-            Place::Behind(before) | Place::Inside(before) if before.time == last.time => {
-                Place::Inside(last)
+            Seek::AfterKey(before) | Seek::WithinSecond(before) if before.time == last.time => {
+                Seek::WithinSecond(last)
             }
-            _ => Place::Behind(last),
+            _ => Seek::AfterKey(last),
         }
     }
 
     /// The place behind the last flow of a page.
-    fn place_behind(&self, page: &Packed) -> Result<Place, DbError> {
+    fn place_behind(&self, page: &Packed) -> Result<Seek, DbError> {
         let packed = &page.bytes;
         let ends = packed::first_key(packed).zip(packed::last_key(packed));
         let (first, last) = ends.ok_or_else(|| unreadable(page))?;
         let inside = first.time == last.time && !self.is_feed();
         Ok(if inside {
-            Place::Inside(last)
+            Seek::WithinSecond(last)
         } else {
-            Place::Behind(last)
+            Seek::AfterKey(last)
         })
     }
 
@@ -732,19 +732,19 @@ fn unreadable(page: &Packed) -> DbError {
 }
 
 fn fault(page: &Packed) -> anyhow::Result<()> {
-    let mut records = Records::new(&page.bytes, page.count)?;
-    while records.next_record()?.is_some() {}
+    let mut records = RecordReader::new(&page.bytes, page.count)?;
+    while records.record()?.is_some() {}
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::Fallback;
+    use crate::query::FormatPreference;
 
     #[test]
     fn long_flows_make_short_pages() {
-        let query = Query::parse("", Fallback::default()).unwrap();
+        let query = Query::parse("", FormatPreference::default()).unwrap();
         let walk = PageWalk::new(&query);
         assert_eq!(walk.rows_for(500, 500 * 60), ROWS);
         assert_eq!(walk.rows_for(500, 500 << 20), 1);

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
 
-use crate::coding::{Coder, Then};
+use crate::coding::{ContentEncoder, Flush};
 use crate::db::{Database, DbError};
 use crate::format::Encoder;
 use crate::log::{Ended, RequestLine};
-use crate::packed::Records;
+use crate::packed::RecordReader;
 use crate::page::{Page, Pages};
 use crate::problem::Problem;
 use crate::response::Body;
@@ -62,13 +62,13 @@ impl<D: Database> Export<D> {
         first: Page,
         rest: Pages<D>,
         encoder: Encoder,
-        coder: Coder,
+        coder: ContentEncoder,
         reader_timeout: Option<Duration>,
     ) -> Result<Body<D>, Problem> {
         let mut writer = PageWriter { encoder, coder };
-        let then = if first.last { Then::End } else { Then::Flush };
+        let then = if first.last { Flush::End } else { Flush::Now };
         let (bytes, _) = writer.part(
-            &mut Records::new(&first.packed, first.count)?,
+            &mut RecordReader::new(&first.packed, first.count)?,
             first.last,
             then,
             usize::MAX,
@@ -120,16 +120,16 @@ impl<D: Database> Export<D> {
 /// Makes chunks of pages: encoded, then coded.
 struct PageWriter {
     encoder: Encoder,
-    coder: Coder,
+    coder: ContentEncoder,
 }
 
 impl PageWriter {
     /// Writes flows of a page until there are `full` bytes; tells whether the page has more.
     fn part(
         &mut self,
-        records: &mut Records<'_>,
+        records: &mut RecordReader<'_>,
         last: bool,
-        then: Then,
+        then: Flush,
         full: usize,
     ) -> Result<(Vec<u8>, bool), Problem> {
         let mut encoded = Vec::with_capacity(full.min(CHUNK).saturating_add(SLACK));
@@ -138,7 +138,7 @@ impl PageWriter {
         if ended {
             self.encoder.finish(&mut encoded);
         }
-        let then = if ended { Then::End } else { then };
+        let then = if ended { Flush::End } else { then };
         Ok((self.coder.chunk(encoded, then)?, more))
     }
 }
@@ -170,11 +170,11 @@ impl<S: Sink> Output<'_, S> {
         page_writer: &mut PageWriter,
     ) -> Result<bool, Problem> {
         let before = self.bytes;
-        let mut records = Records::new(&page.packed, page.count)?;
+        let mut records = RecordReader::new(&page.packed, page.count)?;
         let mut more = true;
         while more {
             let chunk;
-            (chunk, more) = page_writer.part(&mut records, page.last, Then::More, CHUNK)?;
+            (chunk, more) = page_writer.part(&mut records, page.last, Flush::No, CHUNK)?;
             // An encoder that collects has nothing to send at times, and a page may hold no flow.
             let silent = chunk.is_empty() && (more || self.bytes > before);
             if !silent && !self.write(chunk).await {

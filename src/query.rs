@@ -150,7 +150,7 @@ pub const PARAMETERS: [Parameter; 13] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// Which flows, in which order.
-    pub question: Question,
+    pub question: Selection,
     /// At most so many flows.
     pub limit: Option<i64>,
     /// How they are written.
@@ -165,7 +165,7 @@ pub struct Query {
 
 /// Which flows are asked for: what a cursor belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Question {
+pub struct Selection {
     /// Flows with a `time` greater than this, in seconds.
     pub after: Option<i64>,
     /// Flows with a `time` up to and including this, in seconds.
@@ -194,7 +194,7 @@ pub enum Values {
     Texts(Vec<String>),
 }
 
-impl Question {
+impl Selection {
     /// The digest that ties a cursor to this question.
     pub fn digest(&self) -> u64 {
         cursor::digest(&self.wire_text())
@@ -239,7 +239,7 @@ impl Query {
     /// A 400 that names the parameter, its value and what was expected: unknown, repeated, empty,
     /// malformed or out of range. A 406 when nothing that `Accept` names is on offer. A 414 when it is longer
     /// than [`LONGEST`].
-    pub fn parse(query: &str, otherwise: Fallback<'_>) -> Result<Self, Problem> {
+    pub fn parse(query: &str, otherwise: FormatPreference<'_>) -> Result<Self, Problem> {
         check_length(query)?;
         let mut given = [const { Vec::new() }; PARAMETERS.len()];
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -280,7 +280,7 @@ impl Query {
             lineage,
             given_filters @ ..,
         ] = &given;
-        let question = Question {
+        let question = Selection {
             after: integer(p_after, after)?,
             before: integer(p_before, before)?,
             after_id: integer(p_after_id, after_id)?,
@@ -338,14 +338,14 @@ pub fn refuse_any(query: &str) -> Result<(), Problem> {
 
 /// What decides on the format where no parameter does.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Fallback<'a> {
+pub struct FormatPreference<'a> {
     /// The format that the path ends in.
     pub ending: Option<Format>,
     /// The request's `Accept`.
     pub accept: Option<&'a str>,
 }
 
-impl Fallback<'_> {
+impl FormatPreference<'_> {
     fn format(self) -> Result<Format, Problem> {
         match (self.ending, self.accept) {
             (Some(format), _) => Ok(format),
@@ -517,13 +517,13 @@ mod tests {
     use super::*;
 
     fn parse(query: &str) -> Query {
-        let parsed = Query::parse(query, Fallback::default());
+        let parsed = Query::parse(query, FormatPreference::default());
         parsed.unwrap_or_else(|problem| panic!("{query}: {}", problem.detail()))
     }
 
     #[track_caller]
     fn refused(query: &str, detail: &str) {
-        let problem = Query::parse(query, Fallback::default()).expect_err(query);
+        let problem = Query::parse(query, FormatPreference::default()).expect_err(query);
         assert_eq!(
             (problem.status(), problem.detail()),
             (400, detail),
@@ -533,7 +533,7 @@ mod tests {
 
     #[test]
     fn nothing_given_means_all_flows_as_json() {
-        let question = Question::default();
+        let question = Selection::default();
         let all = Query {
             question,
             limit: None,
@@ -551,7 +551,7 @@ mod tests {
         let lineage = "0123456789abcdef";
         let parsed = parse(&format!("lineage={lineage}"));
         assert_eq!(parsed.lineage.as_deref(), Some(lineage));
-        assert_eq!(parsed.question, Question::default());
+        assert_eq!(parsed.question, Selection::default());
         for wrong in [
             "",
             "0123456789abcde",
@@ -668,7 +668,7 @@ mod tests {
 
     #[test]
     fn unknown_parameters_and_formats_are_refused() {
-        let problem = Query::parse("since=1", Fallback::default()).unwrap_err();
+        let problem = Query::parse("since=1", FormatPreference::default()).unwrap_err();
         let expected = r#""since" is no parameter, expected one of scanned_after,"#;
         assert!(
             problem.detail().starts_with(expected),
@@ -687,7 +687,7 @@ mod tests {
         let key = crate::packed::RowKey { time: 2, id: 3 };
         let cursor = Cursor {
             newest: 9,
-            place: cursor::CursorPlace::Behind(key),
+            place: cursor::CursorSeek::AfterKey(key),
             guard: None,
         };
         let text = cursor.encode(question.digest());
@@ -701,8 +701,11 @@ mod tests {
             "scanned_after=1&dst_comp=a&dst_comp=b",
             "",
         ] {
-            let problem =
-                Query::parse(&format!("{other}&cursor={text}"), Fallback::default()).unwrap_err();
+            let problem = Query::parse(
+                &format!("{other}&cursor={text}"),
+                FormatPreference::default(),
+            )
+            .unwrap_err();
             assert!(
                 problem.detail().contains("another question"),
                 "{other}: {}",
@@ -728,7 +731,7 @@ mod tests {
     #[test]
     fn the_parameter_wins_over_the_ending_and_that_over_accept() {
         let format = |query, ending, accept| {
-            Query::parse(query, Fallback { ending, accept }).map(|query| query.format)
+            Query::parse(query, FormatPreference { ending, accept }).map(|query| query.format)
         };
         let (xml, csv) = (Some(Format::Xml), Some("text/csv"));
         assert_eq!(format("format=ndjson", xml, csv).unwrap(), Format::Ndjson);
@@ -747,23 +750,23 @@ mod tests {
 
     #[test]
     fn a_faulty_request_still_tells_whether_xml_is_read() {
-        let xml = Fallback {
+        let xml = FormatPreference {
             ending: Some(Format::Xml),
             accept: None,
         };
         assert!(xml.asks_for_xml("limit=x"));
         assert!(!xml.asks_for_xml("limit=x&format=json"));
-        assert!(Fallback::default().asks_for_xml("limit=x&format=xml"));
-        assert!(Fallback::default().asks_for_xml("f%6Frmat=%78ml"));
+        assert!(FormatPreference::default().asks_for_xml("limit=x&format=xml"));
+        assert!(FormatPreference::default().asks_for_xml("f%6Frmat=%78ml"));
         assert!(
-            Fallback {
+            FormatPreference {
                 ending: None,
                 accept: Some("application/xml")
             }
             .asks_for_xml("limit=x")
         );
         assert!(
-            !Fallback {
+            !FormatPreference {
                 ending: None,
                 accept: Some("text/html")
             }

@@ -12,7 +12,7 @@ use crate::fit::{NOT_UNIQUE, PARTIAL_INDEX, UNIQUE_ID, not_integers, types_at_en
 use crate::log;
 use crate::session::Session;
 use crate::state::IS_GUARDED;
-use crate::statement::{Statement, finds_by_rowid, is_slow, most_general};
+use crate::statement::{Statement, finds_by_rowid, is_slow, plan_probe};
 
 /// What is known of a table that is fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +141,7 @@ const NO_INDEX: &str = "gives the order of (time, id), or none on id; run `flows
 /// Every page must walk an index in the order of `(time, id)`, and find the largest id in another; the
 /// arrival feed walks the latter. Gives the steps of the plan.
 async fn check_plan(session: &mut Session<impl Database>) -> Result<Vec<String>, DbError> {
-    let Statement { text, parameters } = most_general();
+    let Statement { text, parameters } = plan_probe();
     let steps = session.plan(&text, parameters).await?;
     match steps.iter().find(|step| is_slow(step)) {
         None => Ok(steps),

@@ -7,33 +7,33 @@
 use crate::db::Value;
 use crate::flow::COLUMNS;
 use crate::packed::RowKey;
-use crate::query::{Filter, Question, Values};
+use crate::query::{Filter, Selection, Values};
 use crate::state;
 
 /// Where a page starts in the answer's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Seek {
     /// At the first flow that the question asks for.
     Start,
     /// Behind this flow.
-    Behind(RowKey),
+    AfterKey(RowKey),
     /// Behind this flow and no further than its second, which is longer than a page.
     ///
     /// SQLite finds `(time, id) > (?, ?)` by `time` alone where `id` is the rowid, and walks the second up
     /// to the flow. That is nothing in a second of a hundred flows, and more than the page itself in one
     /// of a hundred thousand.
-    Inside(RowKey),
+    WithinSecond(RowKey),
     /// Behind this second.
-    After(i64),
+    AfterTime(i64),
 }
 
 /// One page to be read.
 #[derive(Debug, Clone, Copy)]
-pub struct Walk<'a> {
+pub struct PageQuery<'a> {
     /// Which flows, in which order.
-    pub question: &'a Question,
+    pub question: &'a Selection,
     /// Where it starts.
-    pub place: Place,
+    pub place: Seek,
     /// The largest id that it may reach.
     pub newest: Option<i64>,
     /// At most so many flows are taken.
@@ -107,7 +107,7 @@ impl Bound {
     }
 }
 
-impl Walk<'_> {
+impl PageQuery<'_> {
     /// The statement. Its one row holds: the table's state, see [`crate::state`]; the number of flows taken; the
     /// flows, packed, as a BLOB (the host panics on text that is not UTF-8) or NULL when there are none; and the
     /// place of the last row looked at, or NULL when there were fewer rows or every row is taken.
@@ -144,7 +144,7 @@ impl Walk<'_> {
     }
 
     /// Whether every row that the index gives is taken.
-    pub fn takes_every_row(&self) -> bool {
+    pub fn has_no_residual(&self) -> bool {
         self.matching(&mut Bound::default()).is_empty()
     }
 
@@ -241,8 +241,8 @@ impl Walk<'_> {
         let mut conditions = Vec::new();
         if let Some(after_id) = self.question.after_id {
             let after = match self.place {
-                Place::Behind(RowKey { id, .. }) | Place::Inside(RowKey { id, .. }) => id,
-                Place::Start | Place::After(_) => after_id,
+                Seek::AfterKey(RowKey { id, .. }) | Seek::WithinSecond(RowKey { id, .. }) => id,
+                Seek::Start | Seek::AfterTime(_) => after_id,
             };
             conditions.push(format!("id > {}", bound.integer(after)));
             let window = self.window(bound);
@@ -259,15 +259,15 @@ impl Walk<'_> {
             return conditions;
         }
         match (self.place, self.question.after) {
-            (Place::Start, None) => {}
-            (Place::Start, Some(time)) | (Place::After(time), _) => {
+            (Seek::Start, None) => {}
+            (Seek::Start, Some(time)) | (Seek::AfterTime(time), _) => {
                 conditions.push(format!("time > {}", bound.integer(time)));
             }
-            (Place::Behind(RowKey { time, id }), _) => {
+            (Seek::AfterKey(RowKey { time, id }), _) => {
                 let (time, id) = (bound.integer(time), bound.integer(id));
                 conditions.push(format!("(time, id) > ({time}, {id})"));
             }
-            (Place::Inside(RowKey { time, id }), _) => {
+            (Seek::WithinSecond(RowKey { time, id }), _) => {
                 let (time, id) = (bound.integer(time), bound.integer(id));
                 conditions.push(format!("time = {time} AND id > {id}"));
             }
@@ -334,14 +334,14 @@ fn where_clause(conditions: &[String]) -> String {
 ///
 /// It is the innermost part of a page without what is around it, since the host hands over a plan step by
 /// step, each at the cost of a statement.
-pub fn most_general() -> Statement {
-    let question = Question {
+pub fn plan_probe() -> Statement {
+    let question = Selection {
         before: Some(0),
-        ..Question::default()
+        ..Selection::default()
     };
-    let walk = Walk {
+    let walk = PageQuery {
         question: &question,
-        place: Place::Behind(RowKey { time: 0, id: 0 }),
+        place: Seek::AfterKey(RowKey { time: 0, id: 0 }),
         newest: Some(0),
         taken: 0,
         looked: 0,
@@ -363,7 +363,7 @@ pub fn most_general() -> Statement {
     }
 }
 
-/// Whether a step of the plan of [`most_general`] sorts, or walks a table or an index from one end to the
+/// Whether a step of the plan of [`plan_probe`] sorts, or walks a table or an index from one end to the
 /// other.
 pub fn is_slow(step: &str) -> bool {
     step.contains("TEMP B-TREE") || step.starts_with("SCAN ")
@@ -382,7 +382,7 @@ mod tests {
     const SCHEMA: &str = include_str!("schema.sql");
 
     /// Every question that differs in its statement.
-    fn questions() -> Vec<Question> {
+    fn questions() -> Vec<Selection> {
         let filter = Filter {
             column: "src_comp",
             values: Values::Texts(vec!["C1".into(), "C2".into()]),
@@ -394,7 +394,7 @@ mod tests {
         let mut all = Vec::new();
         for bits in 0..16 {
             let set = |bit: u32| bits & (1 << bit) != 0;
-            all.push(Question {
+            all.push(Selection {
                 after: set(0).then_some(3),
                 before: set(1).then_some(9),
                 after_id: set(2).then_some(4),
@@ -413,17 +413,17 @@ mod tests {
         let mut all = Vec::new();
         for question in &questions() {
             for place in [
-                Place::Start,
-                Place::Behind(THERE),
-                Place::Inside(THERE),
-                Place::After(5),
+                Seek::Start,
+                Seek::AfterKey(THERE),
+                Seek::WithinSecond(THERE),
+                Seek::AfterTime(5),
             ] {
                 for newest in [None, Some(100)] {
                     for columns in [COLUMNS, KEYS] {
                         for (guarded, stands_on) in
                             [(true, None), (false, None), (false, Some(THERE))]
                         {
-                            let walk = Walk {
+                            let walk = PageQuery {
                                 question,
                                 place,
                                 newest,
@@ -566,8 +566,8 @@ mod tests {
         let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) \
                     SELECT i, 7, 0, 'C1', '1', 'C2', '2', 6, 1, 1 FROM n";
         let database = empty(&format!("{SCHEMA} INSERT INTO flows {rows};"));
-        let steps = |place, question: &Question| {
-            let walk = Walk {
+        let steps = |place, question: &Selection| {
+            let walk = PageQuery {
                 question,
                 place,
                 newest: Some(50_000),
@@ -578,25 +578,25 @@ mod tests {
             };
             machine_steps(&database, &walk.statement(true))
         };
-        let all = Question::default();
-        let start = steps(Place::Start, &all);
+        let all = Selection::default();
+        let start = steps(Seek::Start, &all);
         // The end of a second of 50,000 flows costs no more than its beginning.
         let end = RowKey {
             time: 7,
             id: 49_000,
         };
-        let inside = steps(Place::Inside(end), &all);
+        let inside = steps(Seek::WithinSecond(end), &all);
         assert!(inside < start * 2, "{inside} steps, {start} at the start");
         // A row value searches the second from its start: this is what there is to see.
-        let behind = steps(Place::Behind(end), &all);
+        let behind = steps(Seek::AfterKey(end), &all);
         assert!(behind > start * 20, "{behind} steps, {start} at the start");
         // A feed of a window that holds nothing.
-        let nothing = Question {
+        let nothing = Selection {
             after: Some(9),
             after_id: Some(0),
-            ..Question::default()
+            ..Selection::default()
         };
-        let nothing = steps(Place::Start, &nothing);
+        let nothing = steps(Seek::Start, &nothing);
         assert!(nothing < start, "{nothing} steps, {start} for ten flows");
         // The state of a view over two tables.
         let (table, _) = SCHEMA.split_once("-- The guard").unwrap();
@@ -619,7 +619,7 @@ mod tests {
 
     /// The plan that is checked at the start, on an empty database made by `schema`.
     fn checked_plan(schema: &str) -> Vec<String> {
-        let steps = plan(&empty(schema), &most_general());
+        let steps = plan(&empty(schema), &plan_probe());
         assert!(
             steps.len() <= 5,
             "each step costs a trip into the host: {steps:#?}"

@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh64::xxh64;
 
-use crate::coding::Coding;
+use crate::coding::ContentEncoding;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::state::State;
@@ -19,7 +19,7 @@ pub struct Representation(u64);
 
 impl Representation {
     /// The representation that `query` asks for, in a coding.
-    pub fn new(query: &Query, coding: Coding) -> Self {
+    pub fn new(query: &Query, coding: ContentEncoding) -> Self {
         let Query {
             question,
             limit,
@@ -85,7 +85,7 @@ pub fn check_expected(if_match: Option<&str>, etag: Option<&str>) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::Fallback;
+    use crate::query::FormatPreference;
     use crate::state::{Guard, Version};
 
     fn state(content: i64, newest: i64) -> State {
@@ -99,8 +99,8 @@ mod tests {
         }
     }
 
-    fn representation(query: &str, coding: Coding) -> Representation {
-        let query = Query::parse(query, Fallback::default()).unwrap();
+    fn representation(query: &str, coding: ContentEncoding) -> Representation {
+        let query = Query::parse(query, FormatPreference::default()).unwrap();
         Representation::new(&query, coding)
     }
 
@@ -110,24 +110,27 @@ mod tests {
             representation(query, coding).etag(state(content, newest))
         };
         let tags = [
-            tag("", Coding::Identity, 0, 1),
-            tag("", Coding::Gzip, 0, 1),
-            tag("format=csv", Coding::Identity, 0, 1),
-            tag("limit=1", Coding::Identity, 0, 1),
-            tag("after_id=1", Coding::Identity, 0, 1),
-            tag("scanned_after=1", Coding::Identity, 0, 1),
-            tag("end=1", Coding::Identity, 0, 1),
-            tag("src_comp=1", Coding::Identity, 0, 1),
-            tag("src_comp=1&src_comp=2", Coding::Identity, 0, 1),
-            tag("src_comp=1%22,%222", Coding::Identity, 0, 1),
-            tag("", Coding::Identity, 0, 2),
-            tag("", Coding::Identity, 1, 1),
-            tag("", Coding::Identity, 0, i64::MIN),
+            tag("", ContentEncoding::Identity, 0, 1),
+            tag("", ContentEncoding::Gzip, 0, 1),
+            tag("format=csv", ContentEncoding::Identity, 0, 1),
+            tag("limit=1", ContentEncoding::Identity, 0, 1),
+            tag("after_id=1", ContentEncoding::Identity, 0, 1),
+            tag("scanned_after=1", ContentEncoding::Identity, 0, 1),
+            tag("end=1", ContentEncoding::Identity, 0, 1),
+            tag("src_comp=1", ContentEncoding::Identity, 0, 1),
+            tag("src_comp=1&src_comp=2", ContentEncoding::Identity, 0, 1),
+            tag("src_comp=1%22,%222", ContentEncoding::Identity, 0, 1),
+            tag("", ContentEncoding::Identity, 0, 2),
+            tag("", ContentEncoding::Identity, 1, 1),
+            tag("", ContentEncoding::Identity, 0, i64::MIN),
         ];
         for (i, tag) in tags.iter().enumerate() {
             assert!(tag.is_some() && !tags[..i].contains(tag), "{tags:#?}");
         }
-        assert_eq!(tags[0], tag("format=json&", Coding::Identity, 0, 1));
+        assert_eq!(
+            tags[0],
+            tag("format=json&", ContentEncoding::Identity, 0, 1)
+        );
         // The tag is part of the wire: another value makes every client ask anew.
         assert_eq!(
             tags[0].as_deref(),
@@ -141,7 +144,7 @@ mod tests {
             version: Version::Unguarded(3),
             ..state(0, 1)
         };
-        let tag = representation("", Coding::Identity).etag(unguarded);
+        let tag = representation("", ContentEncoding::Identity).etag(unguarded);
         assert_eq!(tag, None);
     }
 

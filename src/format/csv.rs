@@ -3,7 +3,7 @@
 //! A null is an empty field; an empty text is `""`, so that readers which care can tell them apart.
 
 use super::{End, Layout, padded};
-use crate::packed::{Piece, unquoted};
+use crate::packed::{RawValue, unquoted};
 
 /// The header line is the first record, so it opens the body and is all of an empty one.
 const HEADER: &[u8] = b"id,time,duration,src_comp,src_port,dst_comp,dst_port,\
@@ -19,13 +19,13 @@ pub(super) const LAYOUT: Layout = Layout {
 
 /// A piece of a plain record.
 #[inline(always)]
-pub(super) fn plain(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+pub(super) fn plain(field: usize, piece: RawValue<'_>, out: &mut Vec<u8>) {
     comma(field, out);
     bare(piece, out);
 }
 
 /// Any piece. A text without comma, quote or line break stands bare; JSON escapes the last two.
-pub(super) fn piece(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+pub(super) fn piece(field: usize, piece: RawValue<'_>, out: &mut Vec<u8>) {
     comma(field, out);
     match piece.content() {
         None if piece.bytes() == b"null" => {}
@@ -43,7 +43,7 @@ fn comma(field: usize, out: &mut Vec<u8>) {
 
 /// Without quotes, unless there is nothing else.
 #[inline(always)]
-fn bare(piece: Piece<'_>, out: &mut Vec<u8>) {
+fn bare(piece: RawValue<'_>, out: &mut Vec<u8>) {
     match piece.content() {
         Some(content) if !content.bytes().is_empty() => content.append_to(out),
         _ => piece.append_to(out),
@@ -51,7 +51,7 @@ fn bare(piece: Piece<'_>, out: &mut Vec<u8>) {
 }
 
 #[cold]
-fn quoted(piece: Piece<'_>, out: &mut Vec<u8>) {
+fn quoted(piece: RawValue<'_>, out: &mut Vec<u8>) {
     let text = unquoted(piece.bytes()).unwrap_or_default();
     if !text.is_empty() && !text.contains([',', '"', '\r', '\n']) {
         out.extend_from_slice(text.as_bytes());

@@ -4,7 +4,7 @@
 //! U+2029. They are escaped, or a record would be two lines there.
 
 use super::{Layout, Padded, padded};
-use crate::packed::{Piece, append};
+use crate::packed::{RawValue, append};
 
 pub(super) const LAYOUT: Layout = Layout {
     open: b"[",
@@ -31,13 +31,13 @@ const KEYS: [Padded; crate::flow::WIDTH] = [
 
 /// A piece of a plain record.
 #[inline(always)]
-pub(super) fn plain(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+pub(super) fn plain(field: usize, piece: RawValue<'_>, out: &mut Vec<u8>) {
     key(field, out);
     piece.append_to(out);
 }
 
 /// Any piece. U+0085 starts with the byte 0xC2, the other two with 0xE2.
-pub(super) fn piece(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+pub(super) fn piece(field: usize, piece: RawValue<'_>, out: &mut Vec<u8>) {
     key(field, out);
     if piece.has_any(b"\xC2\xE2") {
         escaped(piece.bytes(), out);

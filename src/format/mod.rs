@@ -9,7 +9,7 @@ mod xml;
 
 use anyhow::Result;
 
-use crate::packed::{Piece, Records, append};
+use crate::packed::{RawValue, RecordReader, append};
 
 pub use xml::allowed as xml_char;
 
@@ -146,10 +146,10 @@ impl Encoder {
     /// Writes records behind what `out` holds until it has `full` bytes; tells whether there are more.
     ///
     /// # Errors
-    /// As [`Records`]; `out` then ends inside the body.
+    /// As [`RecordReader`]; `out` then ends inside the body.
     pub fn part(
         &mut self,
-        records: &mut Records<'_>,
+        records: &mut RecordReader<'_>,
         out: &mut Vec<u8>,
         full: usize,
     ) -> Result<bool> {
@@ -182,11 +182,11 @@ impl Encoder {
     #[inline(always)]
     fn each(
         &mut self,
-        records: &mut Records<'_>,
+        records: &mut RecordReader<'_>,
         out: &mut Vec<u8>,
         full: usize,
-        plain: impl Fn(usize, Piece<'_>, &mut Vec<u8>),
-        piece: impl Fn(usize, Piece<'_>, &mut Vec<u8>),
+        plain: impl Fn(usize, RawValue<'_>, &mut Vec<u8>),
+        piece: impl Fn(usize, RawValue<'_>, &mut Vec<u8>),
     ) -> Result<bool> {
         let layout = self.format.layout();
         let [(open, opens), (close, closes)] = &layout.record;
@@ -200,9 +200,9 @@ impl Encoder {
             }
             append(out, open, *opens);
             let values = out.len();
-            if !records.plain_record(|field, value| plain(field, value, out)) {
+            if !records.fast_record(|field, value| plain(field, value, out)) {
                 out.truncate(values);
-                let Some(record) = records.next_record()? else {
+                let Some(record) = records.record()? else {
                     out.truncate(before);
                     return Ok(false);
                 };
@@ -228,7 +228,7 @@ mod tests {
         let mut encoder = Encoder::new(format, None);
         let mut out = Vec::new();
         let count = if packed.is_empty() { 0 } else { 2 };
-        let mut records = Records::new(packed, count).unwrap();
+        let mut records = RecordReader::new(packed, count).unwrap();
         // A byte is full at once: each part holds one record, and the whole is the same.
         let mut full = 1;
         while encoder.part(&mut records, &mut out, full).unwrap() {
@@ -294,7 +294,7 @@ mod tests {
                 cursor: cursor.map(str::to_owned),
             };
             let mut encoder = Encoder::new(format, Some(end));
-            let mut records = Records::new(TWO, 2).unwrap();
+            let mut records = RecordReader::new(TWO, 2).unwrap();
             encoder.part(&mut records, &mut out, usize::MAX).unwrap();
             encoder.finish(&mut out);
             String::from_utf8(out).unwrap()

@@ -6,7 +6,7 @@
 use quick_xml::escape::partial_escape;
 
 use super::{Layout, Padded, padded};
-use crate::packed::{Piece, append, unquoted};
+use crate::packed::{RawValue, append, unquoted};
 
 pub(super) const LAYOUT: Layout = Layout {
     open: b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records>\n",
@@ -33,7 +33,7 @@ const TAGS: [[Padded; 2]; crate::flow::WIDTH] = [
 
 /// A piece of a plain record.
 #[inline(always)]
-pub(super) fn plain(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+pub(super) fn plain(field: usize, piece: RawValue<'_>, out: &mut Vec<u8>) {
     element(field, out, |out| {
         piece.content().unwrap_or(piece).append_to(out);
     });
@@ -41,7 +41,7 @@ pub(super) fn plain(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
 
 /// Any piece. Text that needs no escape is copied: JSON has escaped control characters by a backslash, and
 /// U+FFFE and U+FFFF start with the byte 0xEF.
-pub(super) fn piece(field: usize, piece: Piece<'_>, out: &mut Vec<u8>) {
+pub(super) fn piece(field: usize, piece: RawValue<'_>, out: &mut Vec<u8>) {
     match piece.content() {
         None if piece.bytes() == b"null" => {}
         Some(content) if content.has_any(b"\\<>&\xEF") => {
@@ -62,7 +62,7 @@ fn element(field: usize, out: &mut Vec<u8>, write: impl Fn(&mut Vec<u8>)) {
 }
 
 #[cold]
-fn escaped(piece: Piece<'_>, out: &mut Vec<u8>) {
+fn escaped(piece: RawValue<'_>, out: &mut Vec<u8>) {
     let text: String = unquoted(piece.bytes())
         .unwrap_or_default()
         .chars()

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::api;
 use crate::flow::{FIELDS, Kind};
 use crate::format::{Encoder, Format};
-use crate::packed::Records;
+use crate::packed::RecordReader;
 use crate::problem;
 use crate::query::{PARAMETERS, Parameter, ParameterKind};
 
@@ -232,7 +232,7 @@ fn written(format: Format) -> String {
     let packed = format!("[{}]", row.join(","));
     let mut encoder = Encoder::new(format, None);
     let mut out = Vec::new();
-    let mut records = Records::new(packed.as_bytes(), 1).unwrap();
+    let mut records = RecordReader::new(packed.as_bytes(), 1).unwrap();
     encoder.part(&mut records, &mut out, usize::MAX).unwrap();
     encoder.finish(&mut out);
     String::from_utf8(out).unwrap()

@@ -2,7 +2,7 @@
 
 use flow_window::flow::{FIELDS, WIDTH};
 use flow_window::format::{Encoder, End, Format};
-use flow_window::packed::Records;
+use flow_window::packed::RecordReader;
 
 /// A value as a client reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,7 +62,7 @@ pub fn write(
     let (mut body, mut part) = (Vec::new(), Vec::new());
     let mut write = || -> anyhow::Result<()> {
         for page in pages {
-            let mut records = Records::new(page.packed, page.count)?;
+            let mut records = RecordReader::new(page.packed, page.count)?;
             while encoder.part(&mut records, &mut part, size())? {
                 body.append(&mut part);
             }

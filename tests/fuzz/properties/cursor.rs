@@ -1,6 +1,6 @@
 //! The cursor: one text a place, and no other text is taken.
 
-use flow_window::cursor::{Cursor, CursorPlace};
+use flow_window::cursor::{Cursor, CursorSeek};
 use flow_window::packed::RowKey;
 use flow_window::state::Guard;
 use xxhash_rust::xxh64::xxh64;
@@ -37,9 +37,9 @@ pub fn check(bytes: &[u8]) {
         lineage: integer(),
     };
     let place = match kind % 3 {
-        0 => CursorPlace::Start,
-        1 => CursorPlace::Behind(key),
-        _ => CursorPlace::Inside(key),
+        0 => CursorSeek::Start,
+        1 => CursorSeek::AfterKey(key),
+        _ => CursorSeek::WithinSecond(key),
     };
     let cursor = Cursor {
         place,

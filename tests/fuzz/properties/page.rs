@@ -1,7 +1,7 @@
 //! The text of a page, from any bytes: read as serde_json reads it, and written without loss.
 
 use flow_window::flow::{FIELDS, Kind, WIDTH};
-use flow_window::packed::{self, Piece, Records, RowKey};
+use flow_window::packed::{self, RawValue, RecordReader, RowKey};
 use serde_json::Value;
 
 use super::bodies::{self, Cell, Page, Row, Sizes};
@@ -9,7 +9,7 @@ use super::bodies::{self, Cell, Page, Row, Sizes};
 /// What the text is when it is JSON without white space, as SQLite writes it.
 enum Shape<'a> {
     /// Arrays of scalars, each scalar as it stands.
-    Records(Vec<Vec<&'a str>>),
+    RecordReader(Vec<Vec<&'a str>>),
     /// Other values.
     Other,
 }
@@ -24,14 +24,14 @@ pub fn check(bytes: &[u8]) {
         count,
     });
     let Ok(text) = std::str::from_utf8(bytes) else {
-        assert!(Records::new(bytes, count).is_err());
+        assert!(RecordReader::new(bytes, count).is_err());
         return;
     };
     for other in [count - 1, count + 1] {
         assert!(walk(bytes, other).1.is_err(), "{text} taken as {other}");
     }
     match shape(&format!("[{text}]")) {
-        Some(Shape::Records(records)) => check_records(bytes, &records),
+        Some(Shape::RecordReader(records)) => check_records(bytes, &records),
         Some(Shape::Other) => assert!(walk(bytes, count).1.is_err(), "{text} is no page"),
         None => check_accepted(bytes, count),
     }
@@ -50,7 +50,7 @@ fn shape(array: &str) -> Option<Shape<'_>> {
         return Some(Shape::Other);
     }
     let records = elements.into_iter().map(split).collect::<Option<_>>()?;
-    Some(Shape::Records(records))
+    Some(Shape::RecordReader(records))
 }
 
 /// The elements of a JSON array as they stand; `None` where there is white space outside of strings.
@@ -216,12 +216,12 @@ fn check_pieces(pieces: &[String], tokens: &[&str], row: &Row) {
 /// The records that come before the first fault, each piece as it stands, and the fault.
 type Walked = (Vec<Vec<String>>, Result<(), String>);
 
-/// Walks a page value by value, and again by [`Records::plain_record`] where that will do.
+/// Walks a page value by value, and again by [`RecordReader::fast_record`] where that will do.
 fn walk(bytes: &[u8], count: i64) -> Walked {
     let walked = walk_by(bytes, count, |_| None);
     let plain_first = walk_by(bytes, count, |records| {
         let mut pieces = Vec::new();
-        let plain = records.plain_record(|_, piece| pieces.push(text(piece)));
+        let plain = records.fast_record(|_, piece| pieces.push(text(piece)));
         plain.then_some(pieces)
     });
     assert_eq!(plain_first, walked);
@@ -231,17 +231,17 @@ fn walk(bytes: &[u8], count: i64) -> Walked {
 fn walk_by(
     bytes: &[u8],
     count: i64,
-    mut plain: impl FnMut(&mut Records<'_>) -> Option<Vec<String>>,
+    mut plain: impl FnMut(&mut RecordReader<'_>) -> Option<Vec<String>>,
 ) -> Walked {
     let mut walked = Vec::new();
     let mut walk = || -> anyhow::Result<()> {
-        let mut records = Records::new(bytes, count)?;
+        let mut records = RecordReader::new(bytes, count)?;
         loop {
             if let Some(pieces) = plain(&mut records) {
                 walked.push(pieces);
                 continue;
             }
-            let Some(record) = records.next_record()? else {
+            let Some(record) = records.record()? else {
                 return Ok(());
             };
             walked.push(record.into_iter().map(text).collect());
@@ -251,6 +251,6 @@ fn walk_by(
     (walked, result)
 }
 
-fn text(piece: Piece<'_>) -> String {
+fn text(piece: RawValue<'_>) -> String {
     String::from_utf8_lossy(piece.bytes()).into_owned()
 }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flow_window::cursor::{Cursor, CursorPlace};
+use flow_window::cursor::{Cursor, CursorSeek};
 use flow_window::format::Format;
 use flow_window::negotiate;
 use flow_window::packed::RowKey;
 use flow_window::problem::Problem;
 use flow_window::query::{
-    Fallback, Filter, LONGEST, PARAMETERS, ParameterKind, Query, Question, Values, with_cursor,
+    Filter, FormatPreference, LONGEST, PARAMETERS, ParameterKind, Query, Selection, Values,
+    with_cursor,
 };
 use flow_window::state::Guard;
 
@@ -25,7 +26,7 @@ pub fn check(bytes: &[u8]) {
     let query = query.split('#').next().unwrap_or_default();
     let endings = Format::ALL.map(Some);
     for ending in [None].into_iter().chain(endings) {
-        check_request(query, Fallback { ending, accept });
+        check_request(query, FormatPreference { ending, accept });
     }
 }
 
@@ -33,7 +34,7 @@ pub fn check(bytes: &[u8]) {
 const IN_URI: &[u8] = b"-._~!$&'()*+,;=:@/?%0123456789\
     ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-fn check_request(query: &str, fallback: Fallback<'_>) {
+fn check_request(query: &str, fallback: FormatPreference<'_>) {
     let parsed = Query::parse(query, fallback);
     if length(query) > LONGEST {
         let problem = parsed.expect_err(query);
@@ -59,7 +60,7 @@ fn check_request(query: &str, fallback: Fallback<'_>) {
 type Faults = BTreeSet<Option<String>>;
 
 /// The query by the README's table, everything that is wrong with it at once.
-fn reference(query: &str, fallback: Fallback<'_>) -> (Option<Query>, Faults) {
+fn reference(query: &str, fallback: FormatPreference<'_>) -> (Option<Query>, Faults) {
     let mut faults = Faults::new();
     let mut given: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (raw_name, raw_value) in pairs(query) {
@@ -131,7 +132,7 @@ fn reference(query: &str, fallback: Fallback<'_>) -> (Option<Query>, Faults) {
             chosen
         }
     };
-    let question = Question {
+    let question = Selection {
         after: integers.get("scanned_after").copied(),
         before: integers.get("scanned_before").copied(),
         after_id: integers.get("after_id").copied(),
@@ -243,7 +244,7 @@ fn refused(query: &str, problem: &Problem, faults: &Faults) {
 
 /// The same pairs, every byte escaped, from the last to the first: the order of different parameters and
 /// of the values of one does not matter.
-fn written_otherwise(query: &str, fallback: Fallback<'_>, parsed: &Query) {
+fn written_otherwise(query: &str, fallback: FormatPreference<'_>, parsed: &Query) {
     let escaped = |text: &str| {
         let bytes = decoded(text).unwrap_or_default().into_bytes();
         bytes
@@ -267,14 +268,14 @@ fn written_otherwise(query: &str, fallback: Fallback<'_>, parsed: &Query) {
 
 /// The Link's query asks the same question from the cursor on, and is one by RFC 3986, section 3.4; and so
 /// does the one behind that.
-fn goes_on(query: &str, fallback: Fallback<'_>, parsed: Query) {
+fn goes_on(query: &str, fallback: FormatPreference<'_>, parsed: Query) {
     let digest = parsed.question.digest();
     let mut expected = parsed;
     let mut next = query.to_owned();
     for id in [7, i64::MAX] {
         let cursor = Cursor {
             newest: i64::MAX,
-            place: CursorPlace::Behind(RowKey { time: -1, id }),
+            place: CursorSeek::AfterKey(RowKey { time: -1, id }),
             guard: Some(Guard {
                 content: id,
                 lineage: -1,
