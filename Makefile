@@ -11,10 +11,12 @@ WASM := wasm32-wasip2
 # look at what it says of itself.
 SPIN := $(shell spin --version 2>/dev/null | grep -Eq '^spin (4\.[1-9]|[5-9]|[1-9][0-9])' && echo spin)
 
-# All that runs on this machine. Built as a whole, as `cargo test` builds it: for a part of it cargo would choose
-# other features of what they share, and build wasmtime a second time.
+# All that runs on this machine. Cargo chooses the features of what they share for all of it: for a part of it
+# (`-p standin`) it would choose others, and build wasmtime a second time. So what is to be built is named by
+# its binaries, of the whole.
 HERE := --workspace --exclude probe --exclude flow-window-spin
-NATIVE := $(if $(SPIN),-p flows,$(HERE))
+STANDIN := $(HERE) --bin flows --bin standin
+NATIVE := $(if $(SPIN),-p flows,$(STANDIN))
 
 # For clients that are written in Python; `make test` goes on without.
 PYTHON ?= python3
@@ -97,11 +99,11 @@ nightly:
 
 # Each in a virtual environment of its own, which is made again when its list of packages changes.
 fuzz-api: component target/python/fuzz/installed
-	$(CARGO) build $(HERE)
+	$(CARGO) build $(STANDIN)
 	target/python/fuzz/bin/python tests/fuzz/run.py
 
 clients: component target/python/clients/installed
-	$(CARGO) build $(HERE)
+	$(CARGO) build $(STANDIN)
 	target/python/clients/bin/python tests/clients/read_back.py
 
 target/python/%/installed: tests/%/requirements.txt
@@ -112,7 +114,7 @@ target/python/%/installed: tests/%/requirements.txt
 
 # BENCH takes more arguments, such as --rows 5000000, --scale or --slow-clients.
 bench: component
-	$(CARGO) build $(if $(SPIN),-p bench,$(HERE))
+	$(CARGO) build $(if $(SPIN),-p bench,$(STANDIN) --bin bench)
 	target/debug/bench --chart tools/bench/bench.svg $(BENCH)
 
 lint: target
