@@ -140,13 +140,30 @@ fn config() -> Result<Config> {
     Ok(config)
 }
 
+/// What a guest may import: Spin's interfaces, requests, and what Rust's standard library asks for.
+///
+/// Spin has files, sockets and outgoing requests as well. Here they are left out: no guest of the stand-in
+/// imports them, and to compile what links them took half of the stand-in's own build.
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+    use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
+    use wasmtime_wasi::p2::bindings::{cli, random};
+    use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
+
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    sqlite::add_to_linker::<_, Databases>(&mut linker, |host: &mut Host| &mut host.databases)?;
-    variables::add_to_linker::<_, Variables>(&mut linker, |host: &mut Host| &mut host.variables)?;
+    let l = &mut linker;
+    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(l)?;
+    cli::environment::add_to_linker::<_, WasiCli>(l, Host::cli)?;
+    cli::exit::add_to_linker::<_, WasiCli>(l, Host::cli)?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(l, Host::cli)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(l, Host::cli)?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, Host::cli)?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, Host::cli)?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, Host::cli)?;
+    random::insecure_seed::add_to_linker::<_, WasiRandom>(l, Host::random)?;
+    wasmtime_wasi::p3::clocks::add_to_linker(l)?;
+    wasmtime_wasi_http::p3::add_to_linker(l)?;
+    sqlite::add_to_linker::<_, Databases>(l, |host: &mut Host| &mut host.databases)?;
+    variables::add_to_linker::<_, Variables>(l, |host: &mut Host| &mut host.variables)?;
     Ok(linker)
 }
 
