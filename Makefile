@@ -25,7 +25,7 @@ PYTHON ?= python3
 TARGETS ?= query cursor accept accept_encoding if_none_match page flows
 SECONDS_EACH ?= 600
 
-.PHONY: help up test soak fuzz fuzz-keep nightly fuzz-api clients lint load bench component native target
+.PHONY: help up test soak fuzz fuzz-keep nightly fuzz-api clients lint load bench host-facts component native target
 .DELETE_ON_ERROR:
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo 'make fuzz-keep         bring what that has found into tests/fuzz/corpus, which `make test` replays'
 	@echo 'make fuzz-api          have schemathesis ask what the OpenAPI document allows, and what it does not'
 	@echo 'make clients           read answers by curl, requests, pandas, DuckDB and lxml'
+	@echo 'make host-facts        hold a host to what the stand-in is held to; HOST=…/spin names another'
 	@echo 'make bench             measure the component beside a native server; BENCH="--help" tells what else'
 	@echo 'make lint              formatting, clippy and rustdoc, warnings denied; cargo deny if it is there'
 
@@ -96,6 +97,13 @@ nightly:
 	    || { echo 'needs a nightly toolchain: rustup toolchain install nightly --profile minimal' >&2; exit 1; }
 	@$(CARGO) fuzz --version >/dev/null 2>&1 \
 	    || { echo 'needs cargo-fuzz: cargo install cargo-fuzz --locked' >&2; exit 1; }
+
+# HOST is a program with the command line of `spin up`. ONLY picks facts by a part of their names.
+host-facts: FACTS_HOST = $(abspath $(shell command -v '$(HOST)'))
+host-facts: target
+	@test -z '$(HOST)' || test -n '$(FACTS_HOST)' || { echo 'there is no program $(HOST)' >&2; exit 1; }
+	$(CARGO) build --quiet --target $(WASM) --release -p probe
+	FACTS_HOST='$(if $(HOST),$(FACTS_HOST))' $(CARGO) test $(HERE) --test host_facts -- $(ONLY)
 
 # Each in a virtual environment of its own, which is made again when its list of packages changes.
 fuzz-api: component target/python/fuzz/installed

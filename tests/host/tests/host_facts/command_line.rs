@@ -1,44 +1,9 @@
-//! `standin up` as a person starts it: the flags of `spin up` and the environment that matter.
+//! `up` as a person starts it: the flags of `spin up` and the environment that matter.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
+use crate::host::{Serving, Up};
 use crate::wire::{get, query};
-use tempfile::TempDir;
-
-/// `standin up` for the probe, in a folder of its own as working directory.
-struct Up {
-    command: Command,
-    folder: TempDir,
-}
-
-/// A host that serves; killed at the end of its test.
-struct Serving {
-    child: Child,
-    address: SocketAddr,
-}
 
 impl Up {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("probe/spin.toml");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_standin"));
-        command
-            .args(["up", "--listen", "127.0.0.1:0", "--from"])
-            .arg(probe)
-            .current_dir(folder.path())
-            .env("SPIN_VARIABLE_MUST_BE_GIVEN", "given")
-            .stdout(Stdio::piped());
-        Self { command, folder }
-    }
-
-    fn with(mut self, args: &[&str]) -> Self {
-        self.command.args(args);
-        self
-    }
-
     /// A file in the working directory.
     fn file(self, name: &str, text: &str) -> Self {
         std::fs::write(self.folder.path().join(name), text).unwrap();
@@ -47,44 +12,6 @@ impl Up {
 
     fn has(&self, path: &str) -> bool {
         self.folder.path().join(path).is_file()
-    }
-
-    #[track_caller]
-    fn serve(&mut self) -> Serving {
-        let mut child = self.command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = lines.find_map(|line| {
-            line.unwrap()
-                .strip_prefix("Serving http://")
-                .map(str::to_owned)
-        });
-        let Some(line) = line else {
-            panic!(
-                "{:?} did not serve: {}\nThe probe is built by: \
-                 cargo build --target wasm32-wasip2 --release -p probe",
-                self.command,
-                child.wait().unwrap()
-            );
-        };
-        let address = line.parse().unwrap();
-        // The rest is read too, lest the host write into a closed pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Serving { child, address }
-    }
-
-    #[track_caller]
-    fn fail(&mut self) -> String {
-        let output = self.command.output().unwrap();
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{:?}\n{error}", self.command);
-        error
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
     }
 }
 

@@ -1,0 +1,229 @@
+//! The host that the facts are held against: the stand-in, or a binary that the variable `FACTS_HOST` names.
+//!
+//! A named host has the command line of `spin up`. It is started for each test and looked into from outside
+//! alone, through `/proc`. The stand-in serves from the test's own process, and starts in no time.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use standin::{App, Server, Settings};
+use tempfile::TempDir;
+
+use crate::wire::wait_until;
+
+/// The manifest of the probe.
+fn manifest() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("probe/spin.toml")
+}
+
+const HOW_TO_BUILD: &str =
+    "The probe is built by: cargo build --target wasm32-wasip2 --release -p probe";
+
+/// The binary that is held to the facts, unless it is the stand-in.
+pub(crate) fn named() -> Option<OsString> {
+    std::env::var_os("FACTS_HOST").filter(|host| !host.is_empty())
+}
+
+/// A host that serves the probe, with a database of its own.
+pub(crate) struct Stand {
+    host: Host,
+    /// Removed after the host has ended.
+    folder: TempDir,
+}
+
+enum Host {
+    Here(Server),
+    Named(Serving),
+}
+
+impl Stand {
+    #[track_caller]
+    pub(crate) fn start() -> Self {
+        Self::with_variables(&[("must_be_given", "given")]).unwrap()
+    }
+
+    /// # Errors
+    /// What the stand-in says when it cannot serve. A named host that does not serve is a failure.
+    #[track_caller]
+    pub(crate) fn with_variables(variables: &[(&str, &str)]) -> Result<Self, String> {
+        if named().is_some() {
+            let mut up = Up::new().with(&["--state-dir", "."]);
+            up.command.env_remove("SPIN_VARIABLE_MUST_BE_GIVEN");
+            for (name, value) in variables {
+                let name = format!("SPIN_VARIABLE_{}", name.to_uppercase());
+                up.command.env(name, value);
+            }
+            return Ok(Self {
+                host: Host::Named(up.serve()),
+                folder: up.folder,
+            });
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let variables = variables.iter();
+        let settings = Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            database: folder.path().join("sqlite_db.db"),
+            variables: variables
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            log: None,
+        };
+        let server = Server::start(probe(), settings).map_err(|error| format!("{error:#}"))?;
+        Ok(Self {
+            host: Host::Here(server),
+            folder,
+        })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        match &self.host {
+            Host::Here(server) => server.address(),
+            Host::Named(serving) => serving.address,
+        }
+    }
+
+    /// Connections to the database that are open now.
+    pub(crate) fn connections(&self) -> usize {
+        match &self.host {
+            Host::Here(server) => server.database().open_connections(),
+            Host::Named(serving) => {
+                let folder = self.folder.path().canonicalize().unwrap();
+                serving.process.times_open(&folder.join("sqlite_db.db"))
+            }
+        }
+    }
+}
+
+/// The probe, compiled once for all tests.
+fn probe() -> App {
+    static APP: OnceLock<App> = OnceLock::new();
+    let load =
+        || App::load(&manifest()).unwrap_or_else(|error| panic!("{error:#}\n{HOW_TO_BUILD}"));
+    APP.get_or_init(load).clone()
+}
+
+/// The host's `up` for the probe, in a folder of its own as working directory.
+pub(crate) struct Up {
+    pub(crate) command: Command,
+    pub(crate) folder: TempDir,
+}
+
+impl Up {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let named = named();
+        // Spin does not tell which port it was given, so a free one is looked for here.
+        let listen = match &named {
+            Some(_) => TcpListener::bind("127.0.0.1:0").unwrap().local_addr(),
+            None => Ok(([127, 0, 0, 1], 0).into()),
+        };
+        let mut command = Command::new(named.unwrap_or(env!("CARGO_BIN_EXE_standin").into()));
+        command
+            .args(["up", "--listen", &listen.unwrap().to_string(), "--from"])
+            .arg(manifest())
+            .current_dir(folder.path())
+            .env("SPIN_VARIABLE_MUST_BE_GIVEN", "given")
+            .stdout(Stdio::piped());
+        Self { command, folder }
+    }
+
+    pub(crate) fn with(mut self, args: &[&str]) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn serve(&mut self) -> Serving {
+        let mut process = Process(self.command.stderr(Stdio::piped()).spawn().unwrap());
+        let errors = BufReader::new(process.0.stderr.take().unwrap()).lines();
+        // To this test's own output, which is shown if it fails.
+        std::thread::spawn(|| {
+            for line in errors.map_while(Result::ok) {
+                eprintln!("{line}");
+            }
+        });
+        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+        let line = lines.find_map(|line| {
+            line.unwrap()
+                .strip_prefix("Serving http://")
+                .map(str::to_owned)
+        });
+        let Some(line) = line else {
+            let status = process.0.wait().unwrap();
+            panic!("{:?} did not serve: {status}\n{HOW_TO_BUILD}", self.command);
+        };
+        let address = line.trim_end_matches('/').parse().unwrap();
+        // The rest is read too, lest the host write into a closed pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Serving { process, address }
+    }
+
+    #[track_caller]
+    pub(crate) fn fail(&mut self) -> String {
+        let mut process = Process(self.command.stderr(Stdio::piped()).spawn().unwrap());
+        wait_until("the host has ended", || {
+            process.0.try_wait().unwrap().is_some()
+        });
+        let status = process.0.wait().unwrap();
+        let error = io::read_to_string(process.0.stderr.take().unwrap()).unwrap();
+        assert_eq!(status.code(), Some(1), "{:?}\n{error}", self.command);
+        error
+    }
+}
+
+/// A host that serves.
+pub(crate) struct Serving {
+    process: Process,
+    pub(crate) address: SocketAddr,
+}
+
+/// A process of the host, killed at the end of its test.
+struct Process(Child);
+
+impl Process {
+    /// The process and its descendants: Spin serves from a child.
+    fn family(&self) -> Vec<u32> {
+        let mut family = vec![self.0.id()];
+        let mut next = 0;
+        while let Some(pid) = family.get(next) {
+            let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+            for task in tasks.into_iter().flatten().flatten() {
+                let children = fs::read_to_string(task.path().join("children"));
+                let children = children.unwrap_or_default();
+                family.extend(
+                    children
+                        .split(' ')
+                        .filter_map(|pid| pid.parse::<u32>().ok()),
+                );
+            }
+            next += 1;
+        }
+        family
+    }
+
+    /// How many of its descriptors are of this file.
+    fn times_open(&self, file: &Path) -> usize {
+        let family = self.family().into_iter();
+        let descriptors = family.flat_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).unwrap());
+        let links = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        links.filter(|link| link == file).count()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let children = self.family().split_off(1);
+        // Either may have ended by itself.
+        let _ = self.0.kill();
+        if !children.is_empty() {
+            let pids = children.iter().map(u32::to_string);
+            let _ = Command::new("kill").arg("-KILL").args(pids).status();
+        }
+        let _ = self.0.wait();
+    }
+}
