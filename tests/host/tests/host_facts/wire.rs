@@ -240,6 +240,8 @@ impl Wire {
                 n > 0
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            // A read that has a time limit ends so when the process was stopped for a while.
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
             Err(error) => panic!("{error}\nrequest: {}", self.sent),
         }
     }
