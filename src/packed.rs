@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::flow::{FIELDS, Kind, WIDTH};
-use crate::scan::Scan;
+use crate::scan::{self, Scan};
 
 /// One value of a record, as it stands in the packed text: an integer's digits, a JSON string with its
 /// quotes, or `null`.
@@ -92,8 +92,11 @@ impl<'a> RecordReader<'a> {
     /// # Errors
     /// When `packed` is not UTF-8: SQLite stores any bytes as text.
     pub fn new(packed: &'a [u8], count: i64) -> Result<Self> {
-        if let Err(error) = std::str::from_utf8(packed) {
-            let valid = packed.get(..error.valid_up_to()).unwrap_or_default();
+        let ascii = scan::ascii_prefix(packed);
+        let rest = packed.get(ascii..).unwrap_or_default();
+        if let Err(error) = std::str::from_utf8(rest) {
+            let valid = ascii.saturating_add(error.valid_up_to());
+            let valid = packed.get(..valid).unwrap_or_default();
             bail!(
                 "text that is not UTF-8 in the flow {}",
                 behind_last_whole(valid)
@@ -662,6 +665,19 @@ mod tests {
         packed.extend(b"\xff\",\"\",\"\",\"\",6,1,1]");
         let error = RecordReader::new(&packed, 2).err().unwrap().to_string();
         assert_eq!(error, "text that is not UTF-8 in the flow behind flow 7");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_found_wherever_they_stand() {
+        let page = |text: &str| ONE.replace("C1", text).into_bytes();
+        let letters = |at| page(&format!("{}\u{e4}", "x".repeat(at)));
+        for at in 0..200 {
+            let mut packed = letters(at);
+            assert!(RecordReader::new(&packed, 1).is_ok(), "{at}");
+            let lead = packed.iter().position(|byte| *byte == 0xC3).unwrap();
+            packed[lead + 1] = b'x';
+            assert!(RecordReader::new(&packed, 1).is_err(), "{at}");
+        }
     }
 
     #[test]

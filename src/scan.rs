@@ -73,6 +73,37 @@ fn classes(block: &[u8; 64]) -> Classes {
     classes
 }
 
+/// How many bytes at the start of `text` are known to be ASCII: whole blocks of 64.
+///
+/// `std::str::from_utf8` takes a page of ASCII eight bytes at a time.
+#[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
+pub fn ascii_prefix(text: &[u8]) -> usize {
+    let (blocks, _) = text.as_chunks::<64>();
+    let ascii = blocks.iter().take_while(|block| is_ascii(block)).count();
+    ascii.saturating_mul(64)
+}
+
+#[cfg(target_family = "wasm")]
+#[target_feature(enable = "simd128")]
+fn is_ascii(block: &[u8; 64]) -> bool {
+    use core::arch::wasm32::{u8x16_bitmask, u64x2, v128_or};
+    let (eighths, _) = block.as_chunks::<8>();
+    let (pairs, _) = eighths.as_chunks::<2>();
+    let mut all = u64x2(0, 0);
+    for [low, high] in pairs {
+        all = v128_or(
+            all,
+            u64x2(u64::from_le_bytes(*low), u64::from_le_bytes(*high)),
+        );
+    }
+    u8x16_bitmask(all) == 0
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn is_ascii(block: &[u8; 64]) -> bool {
+    block.is_ascii()
+}
+
 /// A bit for each byte inside of a string, its opening quote included; `inside` tells of the byte before.
 fn inside_strings(quotes: u64, inside: bool) -> u64 {
     let mut bits = quotes;
