@@ -1,24 +1,24 @@
 //! The Spin variables that an operator may set, read once by each instance of the component.
 //!
-//! The host starts a new instance after 128 requests or a second without one, so a changed variable is
-//! seen soon; asking for each request would cost every request calls into the host.
+//! The host starts a new instance after 128 requests, or a second without one: it sees a changed variable. Reading the
+//! variables for each request would cost calls into the host.
 
 use std::time::Duration;
 
-use crate::problem::Problem;
+use crate::log;
 
-/// One variable: a row of the README's table and of `spin.toml`.
+/// A variable: a row of the table in `docs/operations.md`, and of `spin.toml`.
 #[derive(Debug, Clone, Copy)]
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// Its value where nobody sets one.
+    /// Its value where the operator sets none.
     pub default: &'static str,
     /// What it means.
     pub description: &'static str,
 }
 
-/// Every variable there is.
+/// Every variable.
 pub const VARIABLES: [Variable; 5] = [
     Variable {
         name: "api_token",
@@ -49,6 +49,25 @@ pub const VARIABLES: [Variable; 5] = [
     },
 ];
 
+/// The variables cannot be used, and nothing can be served without them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsError {
+    /// What the client is told.
+    pub detail: String,
+    /// What the log alone is told.
+    pub cause: Option<String>,
+}
+
+impl SettingsError {
+    /// An error without a cause.
+    pub fn new(detail: impl Into<String>) -> Self {
+        Self {
+            detail: detail.into(),
+            cause: None,
+        }
+    }
+}
+
 /// What the variables say.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -71,8 +90,8 @@ impl Settings {
     /// Reads the settings out of the values of [`VARIABLES`], in their order; empty where nothing is set.
     ///
     /// # Errors
-    /// A 503 for a token that locks everybody out.
-    pub fn from_values(values: [String; VARIABLES.len()]) -> Result<Self, Problem> {
+    /// A token that no client can send.
+    pub fn from_values(values: [String; VARIABLES.len()]) -> Result<Self, SettingsError> {
         let [token, compression, origin, log, timeout] = values;
         let [_, compression_name, _, log_name, timeout_name] =
             VARIABLES.map(|variable| variable.name);
@@ -87,14 +106,14 @@ impl Settings {
     }
 }
 
-/// Whether a switch is on; what is neither on nor off is said in the log and leaves the default.
+/// Whether a switch is on. Any other value is logged and leaves the default.
 fn is_on(name: &str, value: &str) -> Option<bool> {
     match value {
         "on" | "true" | "1" => Some(true),
         "off" | "false" | "0" => Some(false),
         "" => None,
         value => {
-            crate::log::line(format_args!(
+            log::line(format_args!(
                 "variable {name} is {value:?}, expected on or off"
             ));
             None
@@ -102,54 +121,55 @@ fn is_on(name: &str, value: &str) -> Option<bool> {
     }
 }
 
-/// A number of seconds; what is none is said in the log and leaves the default.
+/// A number of seconds. Any other value is logged and leaves the default.
 fn seconds(name: &str, value: &str) -> Option<Duration> {
     let seconds = value.parse::<u32>().ok();
     if seconds.is_none() && !value.is_empty() {
-        crate::log::line(format_args!(
+        log::line(format_args!(
             "variable {name} is {value:?}, expected a number of seconds"
         ));
     }
     seconds.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
-/// The token without the blanks around it, which a secret out of a file often has and no client can send.
+/// The token without the blanks around it. A secret out of a file often has such blanks, and no client can send
+/// them.
 ///
 /// # Errors
-/// A 503 when there is nothing but blanks: to go on without a token would open what it was to lock.
-fn trimmed_token(token: &str) -> Result<Option<String>, Problem> {
+/// A token of blanks alone: to ignore it would open what it was to lock.
+fn trimmed_token(token: &str) -> Result<Option<String>, SettingsError> {
     if token.is_empty() {
         return Ok(None);
     }
     let trimmed = token.trim();
     if trimmed.is_empty() {
         let detail = "the variable api_token holds nothing but blanks";
-        return Err(Problem::not_ready(detail));
+        return Err(SettingsError::new(detail));
     }
     if trimmed != token {
-        crate::log::line(format_args!(
+        log::line(format_args!(
             "variable api_token has blanks around it, which are left out"
         ));
     }
     Ok(Some(trimmed.to_owned()))
 }
 
-/// The origin without a slash at its end: no browser sends one, so that none would match.
+/// The origin without a slash at its end: no browser sends one.
 fn without_slash(origin: &str) -> String {
     let bare = origin.strip_suffix('/').unwrap_or(origin);
     if bare != origin {
-        crate::log::line(format_args!(
+        log::line(format_args!(
             "variable cors_origin is {origin:?}, taken as {bare:?}: an origin ends in no slash"
         ));
     }
     bare.to_owned()
 }
 
-/// Whether a text can stand in a header; an origin that cannot is said in the log and left out.
+/// Whether an origin can stand in a header. One that cannot is logged and ignored.
 fn is_header_value(origin: &str) -> bool {
     let fits = !origin.is_empty() && origin.bytes().all(|b| b.is_ascii_graphic());
     if !fits && !origin.is_empty() {
-        crate::log::line(format_args!(
+        log::line(format_args!(
             "variable cors_origin is {origin:?}, expected an origin or *"
         ));
     }

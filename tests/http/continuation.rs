@@ -1,6 +1,6 @@
 //! Portions: `Link` while flows are left, and a cursor that belongs to its question and its moment.
 
-use flow_window::query::LONGEST;
+use flow_window::query::urlencoded::MAX_LENGTH;
 
 use crate::problems::problem;
 use crate::stand::{ENDS, FLOWS, Stand};
@@ -239,7 +239,7 @@ fn a_query_that_no_link_has_room_for_is_414_and_any_other_leads_on() {
     let query = |fill: String| format!("limit=2&dst_comp=C2&dst_comp={fill}");
     for fill in ["x", "|", "%41"] {
         let escaped = if fill == "x" { 1 } else { 3 };
-        let most = (LONGEST - overhead) / escaped;
+        let most = (MAX_LENGTH - overhead) / escaped;
         let first = stand.flows(&query(fill.repeat(most))).ok();
         let second = stand.get(&first.next().expect("a Link")).ok();
         let third = stand.get(&second.next().expect("a second Link"));
@@ -252,7 +252,7 @@ fn a_query_that_no_link_has_room_for_is_414_and_any_other_leads_on() {
             problem(
                 stand.flows(&query(fill.repeat(more))),
                 414,
-                &LONGEST.to_string(),
+                &MAX_LENGTH.to_string(),
             );
         }
     }

@@ -1,8 +1,8 @@
 //! The documents and the code say the same, and the component is what it should be.
 
-use flow_window::format::Format;
-use flow_window::problem::Kind;
-use flow_window::query::PARAMETERS;
+use flow_window::formats::Format;
+use flow_window::http::problem::ProblemKind;
+use flow_window::query::parameters::PARAMETERS;
 use flow_window::settings::VARIABLES;
 
 const README: &str = include_str!("../../README.md");
@@ -41,7 +41,7 @@ fn the_readme_and_the_manifest_have_every_variable() {
 
 #[test]
 fn every_kind_of_problem_has_a_name_and_a_section_of_the_readme() {
-    for kind in Kind::ALL {
+    for kind in ProblemKind::ALL {
         let title = kind.title();
         let section = format!("\n### {title}\n{}", kind.status());
         assert!(README.contains(&section), "README lacks {section}");

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use crate::problems::problem;
 use crate::stand::{FLOWS, Stand};
 
-const SCHEMA: &str = include_str!("../../src/schema.sql");
+const SCHEMA: &str = include_str!("../../src/table/schema.sql");
 
 /// Flows of an answer that is longer than what sockets and pages under way hold.
 const LONG: i64 = 100_000;

@@ -27,7 +27,7 @@ fn what_the_client_got_wrong_is_not_logged_nor_is_a_request_that_went_well() {
 #[test]
 fn with_log_requests_on_each_request_is_a_line_with_status_flows_bytes_and_time() {
     let stand = Stand::with_variables(&[("log_requests", "on")]);
-    stand.execute(include_str!("../../src/schema.sql"));
+    stand.execute(include_str!("../../src/table/schema.sql"));
     stand.insert((1..=5000).map(|id| (id, id)));
     let whole = stand.flows("limit=3").ok();
     let streamed = stand.flows("").ok();

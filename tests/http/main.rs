@@ -12,6 +12,7 @@ mod feed;
 mod filters;
 mod formats;
 mod log;
+mod openapi;
 mod other_routes;
 mod problems;
 mod properties;

@@ -1,6 +1,6 @@
 //! The routes beside the flows: extent, BigQuery's schema, the OpenAPI document, health.
 
-use flow_window::query::PARAMETERS;
+use flow_window::query::parameters::PARAMETERS;
 use serde_json::{Value, json};
 
 use crate::problems::problem;
@@ -113,7 +113,7 @@ fn health_is_200_when_flows_can_be_served_and_else_503_and_says_why() {
         detail.is_some_and(|detail| detail.contains("no table flows")),
         "{unfit:?}"
     );
-    let schema = include_str!("../../src/schema.sql");
+    let schema = include_str!("../../src/table/schema.sql");
     stand.execute(schema.split_once("CREATE INDEX").expect("an index").0);
     let unfit = stand.get(HEALTH).with_status(503);
     assert!(unfit.text().contains("CREATE INDEX"), "{unfit:?}");

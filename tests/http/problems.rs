@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use crate::stand::{Answer, FLOWS, Stand};
 
-const SCHEMA: &str = include_str!("../../src/schema.sql");
+const SCHEMA: &str = include_str!("../../src/table/schema.sql");
 
 /// Asserts a problem in JSON with this status, in whose detail `detail` stands.
 #[track_caller]

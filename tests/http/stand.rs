@@ -26,7 +26,7 @@ pub(crate) const FLOWS: &str = "/api/v1/stream/flows";
 
 /// The schema without the guard.
 pub(crate) fn unguarded_schema() -> &'static str {
-    let schema = include_str!("../../src/schema.sql");
+    let schema = include_str!("../../src/table/schema.sql");
     let (table, _) = schema.split_once("-- The guard").expect("a guard");
     table
 }
@@ -51,7 +51,7 @@ impl Stand {
     /// Serves a database of the schema that holds flows with these `(id, time)`.
     #[track_caller]
     pub(crate) fn with_flows(flows: impl IntoIterator<Item = (i64, i64)>) -> Self {
-        let stand = Self::with_sql(include_str!("../../src/schema.sql"));
+        let stand = Self::with_sql(include_str!("../../src/table/schema.sql"));
         stand.insert(flows);
         stand
     }
@@ -63,7 +63,7 @@ impl Stand {
         flows: impl IntoIterator<Item = (i64, i64)>,
     ) -> Self {
         let stand = Self::with_variables(variables);
-        stand.execute(include_str!("../../src/schema.sql"));
+        stand.execute(include_str!("../../src/table/schema.sql"));
         stand.insert(flows);
         stand
     }

@@ -11,7 +11,7 @@ use crate::document::{Cell, Record, as_seen_through, parse};
 use crate::figures::{Figures, is_soak, short_or_long};
 use crate::stand::{Database, FLOWS, FORMATS, SCHEMA, Stand};
 use crate::wire::{Answer, End, Wire, head_for};
-use flow_window::flow::{COLUMNS, FIELDS, Kind};
+use flow_window::table::columns::{COLUMNS, ColumnType, SQL_LIST};
 
 /// A table that takes any type in any column.
 const LOOSE: &str = "
@@ -74,15 +74,15 @@ const VALUES: [&str; 42] = [
 /// What the table's rows look like to a client of `format`, if each can be written.
 fn stored(database: &Database, format: &str) -> Result<Vec<Record>, String> {
     let connection = database.connect();
-    let select = format!("SELECT {COLUMNS} FROM flows ORDER BY time, id");
+    let select = format!("SELECT {SQL_LIST} FROM flows ORDER BY time, id");
     let mut statement = connection.prepare(&select).expect("the columns");
     let mut rows = statement.query([]).expect("rows");
     let mut records = Vec::new();
     while let Some(row) = rows.next().expect("a row") {
         let mut record = Record::new();
-        for (i, field) in FIELDS.iter().enumerate() {
+        for (i, field) in COLUMNS.iter().enumerate() {
             let value = row.get_ref(i).expect("a value");
-            let cell = written(value, field.kind);
+            let cell = written(value, field.column_type);
             let cell = cell.ok_or_else(|| format!("{} is {value:?}", field.name))?;
             if i < 2 && cell == Cell::Null {
                 return Err(format!("{} is null", field.name));
@@ -95,19 +95,19 @@ fn stored(database: &Database, format: &str) -> Result<Vec<Record>, String> {
 }
 
 /// A value as its field's type; `None` for one that has no such form.
-fn written(value: ValueRef<'_>, kind: Kind) -> Option<Cell> {
+fn written(value: ValueRef<'_>, kind: ColumnType) -> Option<Cell> {
     match (value, kind) {
         (ValueRef::Null, _) => Some(Cell::Null),
-        (ValueRef::Integer(value), Kind::Integer) => Some(Cell::Integer(value)),
-        (ValueRef::Integer(value), Kind::Text) => Some(Cell::Text(value.to_string())),
+        (ValueRef::Integer(value), ColumnType::Integer) => Some(Cell::Integer(value)),
+        (ValueRef::Integer(value), ColumnType::Text) => Some(Cell::Text(value.to_string())),
         (ValueRef::Text(bytes), kind) => {
             let text = std::str::from_utf8(bytes).ok()?;
             match kind {
-                Kind::Text => Some(Cell::Text(text.to_owned())),
-                Kind::Integer => text.trim().parse().ok().map(Cell::Integer),
+                ColumnType::Text => Some(Cell::Text(text.to_owned())),
+                ColumnType::Integer => text.trim().parse().ok().map(Cell::Integer),
             }
         }
-        (ValueRef::Real(real), Kind::Integer) => {
+        (ValueRef::Real(real), ColumnType::Integer) => {
             // Through 128 bits, where a number beyond 64 does not come back as their end.
             let whole = real as i128;
             let exact = real.is_finite() && whole as f64 == real;
@@ -116,7 +116,7 @@ fn written(value: ValueRef<'_>, kind: Kind) -> Option<Cell> {
                 .filter(|_| exact)
                 .map(Cell::Integer)
         }
-        (ValueRef::Real(real), Kind::Text) => Some(Cell::Number(real)),
+        (ValueRef::Real(real), ColumnType::Text) => Some(Cell::Number(real)),
         (ValueRef::Blob(_), _) => None,
     }
 }
@@ -183,7 +183,7 @@ fn every_value_in_every_column_is_read_back_or_refused() {
     let mut wrong = Vec::new();
     let database = Database::with_sql(LOOSE);
     let stand = database.serve();
-    for field in &FIELDS {
+    for field in &COLUMNS {
         for value in VALUES {
             // BLOBs that are JSONB of a scalar have tests of their own.
             if matches!(value, "x'00'" | "x'01'" | "jsonb('7')" | "jsonb('\"x\"')") {

@@ -1,6 +1,6 @@
 //! Bodies, read by parsers that have nothing to do with the component: serde_json, csv, roxmltree.
 
-use flow_window::flow::{FIELDS, Kind};
+use flow_window::table::columns::{COLUMNS, ColumnType};
 
 /// A value of a record.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,18 +70,18 @@ fn ndjson(body: &[u8]) -> Result<Vec<Record>, String> {
 
 fn object(map: &serde_json::Map<String, serde_json::Value>) -> Result<Record, String> {
     let names: Vec<_> = map.keys().map(String::as_str).collect();
-    if names.len() != FIELDS.len() || !FIELDS.iter().all(|field| names.contains(&field.name)) {
+    if names.len() != COLUMNS.len() || !COLUMNS.iter().all(|field| names.contains(&field.name)) {
         return Err(format!("fields {names:?}"));
     }
-    let cell = |(name, kind): (&str, Kind)| match (&map[name], kind) {
+    let cell = |(name, kind): (&str, ColumnType)| match (&map[name], kind) {
         (serde_json::Value::Null, _) => Ok(Cell::Null),
-        (serde_json::Value::String(text), Kind::Text) => Ok(Cell::Text(text.clone())),
-        (value, Kind::Integer) if value.is_i64() => {
+        (serde_json::Value::String(text), ColumnType::Text) => Ok(Cell::Text(text.clone())),
+        (value, ColumnType::Integer) if value.is_i64() => {
             Ok(Cell::Integer(value.as_i64().unwrap_or_default()))
         }
         (value, _) => Err(format!("{name} is {value}")),
     };
-    FIELDS.iter().map(|f| cell((f.name, f.kind))).collect()
+    COLUMNS.iter().map(|f| cell((f.name, f.column_type))).collect()
 }
 
 fn csv(body: &[u8]) -> Result<Vec<Record>, String> {
@@ -90,22 +90,24 @@ fn csv(body: &[u8]) -> Result<Vec<Record>, String> {
     }
     let mut reader = csv::Reader::from_reader(body);
     let header = reader.headers().map_err(|error| error.to_string())?;
-    if !header.iter().eq(FIELDS.iter().map(|field| field.name)) {
+    if !header.iter().eq(COLUMNS.iter().map(|field| field.name)) {
         return Err(format!("header {header:?}"));
     }
     let records = reader.records().map(|record| {
         let record = record.map_err(|error| error.to_string())?;
-        let cells = record.iter().zip(&FIELDS);
-        cells.map(|(text, field)| cell(text, field.kind)).collect()
+        let cells = record.iter().zip(&COLUMNS);
+        cells
+            .map(|(text, field)| cell(text, field.column_type))
+            .collect()
     });
     records.collect()
 }
 
-fn cell(text: &str, kind: Kind) -> Result<Cell, String> {
+fn cell(text: &str, kind: ColumnType) -> Result<Cell, String> {
     match kind {
         _ if text.is_empty() => Ok(Cell::Null),
-        Kind::Text => Ok(Cell::Text(text.to_owned())),
-        Kind::Integer => {
+        ColumnType::Text => Ok(Cell::Text(text.to_owned())),
+        ColumnType::Integer => {
             let integer = text.parse();
             integer
                 .map(Cell::Integer)
@@ -129,15 +131,17 @@ fn element(record: roxmltree::Node<'_, '_>) -> Result<Record, String> {
     let mut children: Vec<_> = record.children().filter(|node| node.is_element()).collect();
     children.reverse();
     let mut cells = Record::new();
-    for field in &FIELDS {
+    for field in &COLUMNS {
         let there = children
             .last()
             .is_some_and(|node| node.has_tag_name(field.name));
         let node = if there { children.pop() } else { None };
-        cells.push(match (node, field.kind) {
+        cells.push(match (node, field.column_type) {
             (None, _) => Cell::Null,
-            (Some(node), Kind::Text) => Cell::Text(node.text().unwrap_or("").to_owned()),
-            (Some(node), Kind::Integer) => cell(node.text().unwrap_or("-"), Kind::Integer)?,
+            (Some(node), ColumnType::Text) => Cell::Text(node.text().unwrap_or("").to_owned()),
+            (Some(node), ColumnType::Integer) => {
+                cell(node.text().unwrap_or("-"), ColumnType::Integer)?
+            }
         });
     }
     if !record.has_tag_name("record") || !children.is_empty() {

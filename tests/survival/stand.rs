@@ -19,7 +19,7 @@ pub(crate) const FLOWS: &str = "/api/v1/stream/flows";
 pub(crate) const FORMATS: [&str; 4] = ["json", "xml", "ndjson", "csv"];
 
 /// The schema that the loader makes.
-pub(crate) const SCHEMA: &str = include_str!("../../src/schema.sql");
+pub(crate) const SCHEMA: &str = include_str!("../../src/table/schema.sql");
 
 /// The component, compiled once.
 pub(crate) fn app() -> &'static App {

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use flow_window::flow::COLUMNS;
+use flow_window::table::columns::SQL_LIST;
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OptionalExtension as _};
 
@@ -248,7 +248,7 @@ impl Table {
 
     #[track_caller]
     fn flows(&self) -> Vec<Record> {
-        let sql = format!("SELECT {COLUMNS} FROM flows ORDER BY id");
+        let sql = format!("SELECT {SQL_LIST} FROM flows ORDER BY id");
         let mut statement = self.connection.prepare_cached(&sql).expect("a statement");
         let flows = statement.query_map([], |row| {
             let cell = |field| match row.get_unwrap(field) {

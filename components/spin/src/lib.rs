@@ -25,8 +25,9 @@ mod variables;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use flow_window::api::{self, Service};
-use flow_window::problem::Problem;
+use flow_window::http::request;
+use flow_window::service::{self, Service};
+use flow_window::settings::SettingsError;
 use spin_sdk::http::Method;
 use spin_sdk::wasip3::exports::http::handler::Guest;
 use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
@@ -49,16 +50,16 @@ impl Guest for FlowWindow {
         // The host passes on no method that is none.
         Method::try_from(request.get_method()).map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
         let request = HostRequest(request);
-        let logged = match service().await {
+        let logged = match instance_service().await {
             Ok(service) => service.handle(&request).await,
-            Err(problem) => api::refuse(problem, &request).await,
+            Err(error) => service::refuse(error, &request).await,
         };
         response::send(logged).await
     }
 }
 
 /// The service of this instance.
-async fn service() -> Result<Rc<Service<SpinSqlite>>, Problem> {
+async fn instance_service() -> Result<Rc<Service<SpinSqlite>>, SettingsError> {
     let known = SERVICE.take();
     SERVICE.set(known.clone());
     if let Some(service) = known {
@@ -72,7 +73,7 @@ async fn service() -> Result<Rc<Service<SpinSqlite>>, Problem> {
 
 struct HostRequest(Request);
 
-impl api::Request for HostRequest {
+impl request::Request for HostRequest {
     fn method(&self) -> String {
         let method = Method::try_from(self.0.get_method());
         method.map_or(String::new(), |method| method.as_str().to_owned())

@@ -1,9 +1,9 @@
 //! Responses on their way to the host: `wasi:http@0.3.0`.
 
 use flow_window::db::Database;
-use flow_window::log::{Ended, RequestLine};
-use flow_window::pipeline::{Export, Sink};
-use flow_window::response::{Body, Logged};
+use flow_window::export::pipeline::{Sink, Stream};
+use flow_window::http::access_log::{End, RequestLine};
+use flow_window::http::response::{Body, Logged};
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Response};
 use spin_sdk::wasip3::http_compat::BodyWriter;
 use spin_sdk::wasip3::spawn;
@@ -30,13 +30,13 @@ pub(crate) async fn send(logged: Logged<impl Database>) -> Result<Response, Erro
     _ = handed.set_status_code(response.status);
     match response.body {
         Body::Empty => {
-            line.write(response.status, 0, 0, Ended::Whole);
+            line.ended(response.status, 0, 0, End::Complete);
             spawn(end(writer));
         }
         Body::Full { bytes, flows } => {
             spawn(send_full(writer, bytes, response.status, flows, line));
         }
-        Body::Stream(export) => spawn(send_stream(writer, export, line)),
+        Body::Stream(stream) => spawn(send_stream(writer, stream, line)),
     }
     // Let the body's task run before the head is handed over, so that both leave together.
     yield_async().await;
@@ -59,25 +59,26 @@ async fn send_full(
     let length = bytes.len() as u64;
     let left = writer.stream_writer.write_all(bytes).await;
     if left.is_empty() {
-        line.write(status, flows, length, Ended::Whole);
+        line.ended(status, flows, length, End::Complete);
         end(writer).await;
     } else {
         let taken = length.saturating_sub(left.len() as u64);
-        line.write(status, flows, taken, Ended::Left);
+        line.ended(status, flows, taken, End::ClientClosed);
     }
 }
 
 async fn send_stream(
     mut writer: BodyWriter,
-    export: Box<Export<impl Database>>,
+    stream: Box<Stream<impl Database>>,
     line: RequestLine,
 ) {
     let mut sink = HostSink(&mut writer.stream_writer);
-    match export.run(&mut sink, line).await {
-        Ended::Whole => end(writer).await,
-        // A client that goes away is normal.
-        Ended::Left => {}
-        Ended::Cut => {
+    let outcome = stream.run(&mut sink).await;
+    match line.streamed(outcome) {
+        End::Complete => end(writer).await,
+        // A client that leaves is normal.
+        End::ClientClosed => {}
+        End::Aborted => {
             let error = ErrorCode::InternalError(Some("the answer is not complete".into()));
             _ = writer.result_writer.write(Err(error)).await;
         }

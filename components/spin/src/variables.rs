@@ -1,15 +1,14 @@
 //! The settings out of Spin's variables.
 
-use flow_window::problem::Problem;
-use flow_window::settings::{Settings, VARIABLES};
+use flow_window::settings::{Settings, SettingsError, VARIABLES};
 use futures::future::join_all;
 use spin_sdk::variables::{self, Error};
 
 /// Reads the settings.
 ///
 /// # Errors
-/// A 503 when a variable cannot be read: to go on without the token would open what it locks.
-pub(crate) async fn read() -> Result<Settings, Problem> {
+/// A variable that cannot be read: to serve without the token would open what it locks.
+pub(crate) async fn read() -> Result<Settings, SettingsError> {
     let mut values = [const { String::new() }; VARIABLES.len()];
     let read = join_all(VARIABLES.map(|variable| text(variable.name))).await;
     for (value, read) in values.iter_mut().zip(read) {
@@ -19,13 +18,16 @@ pub(crate) async fn read() -> Result<Settings, Problem> {
 }
 
 /// The value of a variable; empty where the manifest does not know it.
-async fn text(name: &str) -> Result<String, Problem> {
+async fn text(name: &str) -> Result<String, SettingsError> {
     match variables::get(name).await {
         Ok(value) => Ok(value),
         Err(Error::Undefined(_)) => Ok(String::new()),
         Err(error) => {
             let detail = format!("the variable {name} cannot be read; see the log");
-            Err(Problem::not_ready(detail).caused_by(error.to_string()))
+            Err(SettingsError {
+                detail,
+                cause: Some(error.to_string()),
+            })
         }
     }
 }

@@ -1,8 +1,8 @@
 //! `Accept`: the format is the one that RFC 9110, section 12.5.1, makes the most wanted, also where a range is
 //! a lone `*` or a weight is not by the grammar.
 
-use flow_window::format::Format;
-use flow_window::negotiate;
+use flow_window::formats::Format;
+use flow_window::http::negotiate;
 
 use super::lists;
 

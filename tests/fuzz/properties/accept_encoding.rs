@@ -1,6 +1,6 @@
 //! `Accept-Encoding`: gzip where RFC 9110, section 12.5.3, has it wanted no less than no coding at all.
 
-use flow_window::negotiate;
+use flow_window::http::negotiate;
 
 use super::lists;
 

@@ -1,8 +1,9 @@
 //! Bodies in every format, and readers of them that know nothing of this crate.
 
-use flow_window::flow::{FIELDS, WIDTH};
-use flow_window::format::{Encoder, End, Format};
-use flow_window::packed::RecordReader;
+use flow_window::formats::{Encoder, End, Format};
+use flow_window::rows::RecordError;
+use flow_window::rows::reader::RecordReader;
+use flow_window::table::columns::{COLUMN_COUNT, COLUMNS};
 
 /// A value as a client reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +17,7 @@ pub enum Cell {
 }
 
 /// A flow as a client reads it.
-pub type Row = [Cell; WIDTH];
+pub type Row = [Cell; COLUMN_COUNT];
 
 /// Sizes of parts, from a seed: mostly of a record or less, now and then of several.
 #[derive(Debug, Clone)]
@@ -59,19 +60,19 @@ pub fn write(
     mut size: impl FnMut() -> usize,
 ) -> Written {
     let mut encoder = Encoder::new(format, end);
-    let (mut body, mut part) = (Vec::new(), Vec::new());
-    let mut write = || -> anyhow::Result<()> {
+    let mut body = Vec::new();
+    let mut write = || -> Result<(), RecordError> {
         for page in pages {
             let mut records = RecordReader::new(page.packed, page.count)?;
-            while encoder.part(&mut records, &mut part, size())? {
-                body.append(&mut part);
+            while encoder.write(&mut records, size())? {
+                body.append(&mut encoder.take());
             }
         }
-        encoder.finish(&mut part);
+        encoder.finish();
         Ok(())
     };
-    let result = write().map_err(|error| format!("{error:#}"));
-    body.append(&mut part);
+    let result = write().map_err(|error| error.to_string());
+    body.append(&mut encoder.take());
     (body, encoder.records(), result)
 }
 
@@ -147,8 +148,8 @@ fn read_json(text: &str) -> Vec<Row> {
     records
         .iter()
         .map(|record| {
-            assert_eq!(record.len(), WIDTH, "{record:?}");
-            FIELDS.map(|field| match &record[field.name] {
+            assert_eq!(record.len(), COLUMN_COUNT, "{record:?}");
+            COLUMNS.map(|field| match &record[field.name] {
                 serde_json::Value::Null => Cell::Null,
                 serde_json::Value::String(text) => Cell::Text(text.clone()),
                 // A zero with a minus, which is an integer, is read as a float.
@@ -171,12 +172,12 @@ fn read_csv(text: &str) -> Vec<Row> {
         .headers()
         .map(|header| header.iter().map(str::to_owned).collect::<Vec<_>>());
     let names = names.unwrap_or_else(|error| panic!("{error}: {text}"));
-    assert_eq!(names, FIELDS.map(|field| field.name), "{text}");
+    assert_eq!(names, COLUMNS.map(|field| field.name), "{text}");
     // The reader does not tell an empty text from none.
-    let mut bare = bare_csv(text).into_iter().skip(WIDTH);
+    let mut bare = bare_csv(text).into_iter().skip(COLUMN_COUNT);
     let records = reader.into_records().map(|record| {
         let record = record.unwrap_or_else(|error| panic!("{error}: {text}"));
-        assert_eq!(record.len(), WIDTH, "{text}");
+        assert_eq!(record.len(), COLUMN_COUNT, "{text}");
         std::array::from_fn(|i| {
             let null = bare.next().is_some_and(str::is_empty);
             cell(i, (!null).then(|| record[i].to_owned()))
@@ -216,7 +217,7 @@ fn read_xml(text: &str) -> Vec<Row> {
         let values = elements(node(record));
         let mut values = values.into_iter().map(node).peekable();
         let row = std::array::from_fn(|i| {
-            let value = values.next_if(|value| value.has_tag_name(FIELDS[i].name));
+            let value = values.next_if(|value| value.has_tag_name(COLUMNS[i].name));
             cell(
                 i,
                 value.map(|value| value.text().unwrap_or_default().to_owned()),
@@ -230,12 +231,12 @@ fn read_xml(text: &str) -> Vec<Row> {
 
 /// The value of a field, from a reader that knows only text.
 fn cell(field: usize, text: Option<String>) -> Cell {
-    let integer = FIELDS[field].kind == flow_window::flow::Kind::Integer;
+    let integer = COLUMNS[field].column_type == flow_window::table::columns::ColumnType::Integer;
     match text {
         None => Cell::Null,
         Some(text) if integer => Cell::Integer(
             text.parse()
-                .unwrap_or_else(|_| panic!("{text} in {}", FIELDS[field].name)),
+                .unwrap_or_else(|_| panic!("{text} in {}", COLUMNS[field].name)),
         ),
         Some(text) => Cell::Text(text),
     }

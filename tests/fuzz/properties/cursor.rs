@@ -1,8 +1,8 @@
 //! The cursor: one text a place, and no other text is taken.
 
-use flow_window::cursor::{Cursor, CursorSeek};
-use flow_window::packed::RowKey;
-use flow_window::state::Guard;
+use flow_window::query::cursor::{Cursor, CursorSeek};
+use flow_window::table::key::RowKey;
+use flow_window::table::state::Guard;
 use xxhash_rust::xxh64::xxh64;
 
 /// Characters before the checksum: three letters and six words, the last of which is the digest.
@@ -27,7 +27,7 @@ pub fn check(bytes: &[u8]) {
     let mut word = || words.next().unwrap_or_default();
     let (digest, other, kind) = (word(), word(), word());
     let mut integer = || word().cast_signed();
-    let newest = integer();
+    let max_id = integer();
     let key = RowKey {
         time: integer(),
         id: integer(),
@@ -36,14 +36,14 @@ pub fn check(bytes: &[u8]) {
         content: integer(),
         lineage: integer(),
     };
-    let place = match kind % 3 {
+    let seek = match kind % 3 {
         0 => CursorSeek::Start,
         1 => CursorSeek::AfterKey(key),
         _ => CursorSeek::WithinSecond(key),
     };
     let cursor = Cursor {
-        place,
-        newest,
+        seek,
+        max_id,
         guard: kind.is_multiple_of(2).then_some(guard),
     };
     written(cursor, digest, other.to_be_bytes());

@@ -6,9 +6,10 @@
 
 use std::cell::RefCell;
 
-use flow_window::flow::{COLUMNS, FIELDS, Kind, WIDTH};
-use flow_window::format::Format;
-use flow_window::packed::{self, RowKey};
+use flow_window::formats::Format;
+use flow_window::rows::ends::{first_key, last_key, without_last};
+use flow_window::table::columns::{COLUMN_COUNT, COLUMNS, ColumnType, SQL_LIST};
+use flow_window::table::key::RowKey;
 use percent_encoding::percent_decode_str;
 use rusqlite::{Connection, params_from_iter, types::Value};
 
@@ -43,7 +44,7 @@ pub fn check(bytes: &[u8]) {
     }
     let rows: Vec<Row> = expected.into_iter().flatten().collect();
     bodies::check_read_back(&[page], &rows);
-    let keys = |row: &Row, flow: &[Value; WIDTH]| match (&row[0], &row[1], flow) {
+    let keys = |row: &Row, flow: &[Value; COLUMN_COUNT]| match (&row[0], &row[1], flow) {
         (Cell::Integer(id), Cell::Integer(time), [Value::Integer(_), Value::Integer(_), ..]) => {
             Some(RowKey {
                 id: *id,
@@ -54,13 +55,13 @@ pub fn check(bytes: &[u8]) {
     };
     let mut positions = rows.iter().zip(&flows).map(|(row, flow)| keys(row, flow));
     let first = positions.next();
-    assert_eq!(packed::first_key(&packed), first.flatten(), "{text}");
+    assert_eq!(first_key(&packed), first.flatten(), "{text}");
     assert_eq!(
-        packed::last_key(&packed),
+        last_key(&packed),
         positions.next_back().or(first).flatten(),
         "{text}"
     );
-    if let Some(before) = packed::without_last(&packed) {
+    if let Some(before) = without_last(&packed) {
         let before = Page {
             packed: &before,
             count: count - 1,
@@ -75,17 +76,17 @@ struct Table(Connection);
 impl Table {
     fn new() -> Self {
         let connection = Connection::open_in_memory().expect("a database in memory");
-        let create = format!("CREATE TABLE flows ({COLUMNS})");
+        let create = format!("CREATE TABLE flows ({SQL_LIST})");
         connection.execute_batch(&create).expect("a table");
         Self(connection)
     }
 
     /// The page of these flows, packed and counted as in `src/statement.rs`.
-    fn pack(&self, flows: &[[Value; WIDTH]]) -> (Vec<u8>, i64) {
+    fn pack(&self, flows: &[[Value; COLUMN_COUNT]]) -> (Vec<u8>, i64) {
         let insert = "INSERT INTO flows VALUES (?,?,?,?,?,?,?,?,?,?)";
         let select = format!(
             "SELECT count(*), CAST(group_concat(flow) AS BLOB) \
-             FROM (SELECT json_array({COLUMNS}) AS flow FROM flows ORDER BY rowid)"
+             FROM (SELECT json_array({SQL_LIST}) AS flow FROM flows ORDER BY rowid)"
         );
         let packed = || -> rusqlite::Result<_> {
             let transaction = self.0.unchecked_transaction()?;
@@ -118,12 +119,12 @@ impl Table {
     }
 }
 
-fn flow(line: &str) -> [Value; WIDTH] {
+fn flow(line: &str) -> [Value; COLUMN_COUNT] {
     let mut values = line.split('\t').map(value);
-    std::array::from_fn(|i| match (values.next(), FIELDS[i].kind) {
+    std::array::from_fn(|i| match (values.next(), COLUMNS[i].column_type) {
         (Some(value), _) => value,
-        (None, Kind::Integer) => Value::Integer(1),
-        (None, Kind::Text) => Value::Text("443".into()),
+        (None, ColumnType::Integer) => Value::Integer(1),
+        (None, ColumnType::Text) => Value::Text("443".into()),
     })
 }
 
@@ -144,18 +145,18 @@ fn value(text: &str) -> Value {
 }
 
 /// The row that a client has to get; `None` where a value cannot be written as its field's type.
-fn expected(table: &Table, flow: &[Value; WIDTH]) -> Option<Row> {
+fn expected(table: &Table, flow: &[Value; COLUMN_COUNT]) -> Option<Row> {
     let mut row = Vec::new();
-    for (i, (value, field)) in flow.iter().zip(FIELDS).enumerate() {
-        row.push(match (value, field.kind) {
-            (Value::Null, _) if i < 2 => return None,
+    for (value, field) in flow.iter().zip(COLUMNS) {
+        row.push(match (value, field.column_type) {
+            (Value::Null, _) if field.is_key => return None,
             (Value::Null, _) => Cell::Null,
-            (Value::Integer(integer), Kind::Integer) => Cell::Integer(*integer),
-            (Value::Integer(integer), Kind::Text) => Cell::Text(integer.to_string()),
-            (Value::Text(text), Kind::Text) => Cell::Text(text.clone()),
-            (Value::Text(text), Kind::Integer) => Cell::Integer(text.trim().parse().ok()?),
-            (Value::Real(real), Kind::Text) => Cell::Text(table.digits(*real)),
-            (Value::Real(real), Kind::Integer) => {
+            (Value::Integer(integer), ColumnType::Integer) => Cell::Integer(*integer),
+            (Value::Integer(integer), ColumnType::Text) => Cell::Text(integer.to_string()),
+            (Value::Text(text), ColumnType::Text) => Cell::Text(text.clone()),
+            (Value::Text(text), ColumnType::Integer) => Cell::Integer(text.trim().parse().ok()?),
+            (Value::Real(real), ColumnType::Text) => Cell::Text(table.digits(*real)),
+            (Value::Real(real), ColumnType::Integer) => {
                 let written: f64 = table.digits(*real).parse().ok()?;
                 let whole = written.trunc() == written && written.abs() < 1e15;
                 Cell::Integer(whole.then_some(written as i64)?)

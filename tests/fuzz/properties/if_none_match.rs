@@ -1,7 +1,7 @@
 //! `If-None-Match` and `If-Match`: the weak and the strong comparison of RFC 9110, sections 8.8.3.2, 13.1.1 and
 //! 13.1.2.
 
-use flow_window::validator;
+use flow_window::http::etag;
 
 use super::lists;
 
@@ -38,11 +38,11 @@ pub fn check(bytes: &[u8]) {
     let all = listed.iter().flatten().map(|(_, tag)| tag);
     let from_the_list = all.filter(ours).copied();
     for tag in OURS.into_iter().chain(from_the_list) {
-        let names = validator::names(&header, tag);
+        let names = etag::matches(&header, tag);
         if any || !header.contains(tag) {
             assert_eq!(names, any, "{header:?} and {tag}");
         }
-        let expected = validator::check_expected(Some(&header), Some(tag)).is_ok();
+        let expected = etag::check_if_match(Some(&header), Some(tag)).is_ok();
         assert!(names || !expected, "{header:?} and {tag}");
         let Some(listed) = &listed else { continue };
         let strong = listed.contains(&(false, tag));
@@ -54,7 +54,7 @@ pub fn check(bytes: &[u8]) {
             format!("W/{tag} , {header}"),
             format!("\"*,\",{header},,W/{tag}\t"),
         ] {
-            assert!(validator::names(&longer, tag), "{longer:?} and {tag}");
+            assert!(etag::matches(&longer, tag), "{longer:?} and {tag}");
         }
         for near in [
             format!("x{tag}"),
@@ -62,14 +62,14 @@ pub fn check(bytes: &[u8]) {
             format!("{tag}x"),
             tag.replace('"', ""),
         ] {
-            let names = near != "*" && validator::names(&near, tag);
+            let names = near != "*" && etag::matches(&near, tag);
             assert!(!names, "{near:?} and {tag}");
         }
         let other = format!("{}x\"", &tag[..tag.len() - 1]);
         let longer = format!("\"x,*,\",{header},\"*\"");
         let expected = listed.iter().any(|(_, tag)| *tag == other);
         assert_eq!(
-            validator::names(&longer, &other),
+            etag::matches(&longer, &other),
             expected,
             "{longer:?} and {other}"
         );

@@ -1,7 +1,11 @@
 //! The text of a page, from any bytes: read as serde_json reads it, and written without loss.
 
-use flow_window::flow::{FIELDS, Kind, WIDTH};
-use flow_window::packed::{self, RawValue, RecordReader, RowKey};
+use flow_window::rows::RecordError;
+use flow_window::rows::ends::{first_key, last_key, without_last};
+use flow_window::rows::raw_value::RawValue;
+use flow_window::rows::reader::RecordReader;
+use flow_window::table::columns::{COLUMN_COUNT, COLUMNS, ColumnType};
+use flow_window::table::key::RowKey;
 use serde_json::Value;
 
 use super::bodies::{self, Cell, Page, Row, Sizes};
@@ -9,7 +13,7 @@ use super::bodies::{self, Cell, Page, Row, Sizes};
 /// What the text is when it is JSON without white space, as SQLite writes it.
 enum Shape<'a> {
     /// Arrays of scalars, each scalar as it stands.
-    RecordReader(Vec<Vec<&'a str>>),
+    Records(Vec<Vec<&'a str>>),
     /// Other values.
     Other,
 }
@@ -31,7 +35,7 @@ pub fn check(bytes: &[u8]) {
         assert!(walk(bytes, other).1.is_err(), "{text} taken as {other}");
     }
     match shape(&format!("[{text}]")) {
-        Some(Shape::RecordReader(records)) => check_records(bytes, &records),
+        Some(Shape::Records(records)) => check_records(bytes, &records),
         Some(Shape::Other) => assert!(walk(bytes, count).1.is_err(), "{text} is no page"),
         None => check_accepted(bytes, count),
     }
@@ -50,7 +54,7 @@ fn shape(array: &str) -> Option<Shape<'_>> {
         return Some(Shape::Other);
     }
     let records = elements.into_iter().map(split).collect::<Option<_>>()?;
-    Some(Shape::RecordReader(records))
+    Some(Shape::Records(records))
 }
 
 /// The elements of a JSON array as they stand; `None` where there is white space outside of strings.
@@ -80,13 +84,13 @@ fn split(array: &str) -> Option<Vec<&str>> {
 /// The value of a field that stands as `token`; `None` where it cannot be written as the field's type.
 fn value(token: &str, field: usize) -> Option<Cell> {
     let read: Value = serde_json::from_str(token).ok()?;
-    Some(match (read, FIELDS[field].kind) {
-        (Value::Null, _) if field < 2 => return None,
+    Some(match (read, COLUMNS[field].column_type) {
+        (Value::Null, _) if COLUMNS[field].is_key => return None,
         (Value::Null, _) => Cell::Null,
-        (Value::String(text), Kind::Text) => Cell::Text(text),
-        (_, Kind::Text) => Cell::Text(token.to_owned()),
-        (Value::String(text), Kind::Integer) => Cell::Integer(text.trim().parse().ok()?),
-        (_, Kind::Integer) => Cell::Integer(token.parse().ok().or_else(|| {
+        (Value::String(text), ColumnType::Text) => Cell::Text(text),
+        (_, ColumnType::Text) => Cell::Text(token.to_owned()),
+        (Value::String(text), ColumnType::Integer) => Cell::Integer(text.trim().parse().ok()?),
+        (_, ColumnType::Integer) => Cell::Integer(token.parse().ok().or_else(|| {
             let real: f64 = token.parse().ok()?;
             let integer = real as i64;
             (real.abs() < 1e15 && integer as f64 == real).then_some(integer)
@@ -97,27 +101,27 @@ fn value(token: &str, field: usize) -> Option<Cell> {
 fn row(tokens: &[&str]) -> Option<Row> {
     let cells: Vec<_> = tokens
         .iter()
-        .take(WIDTH)
+        .take(COLUMN_COUNT)
         .enumerate()
         .map(|(i, token)| value(token, i))
         .collect();
     let cells: Vec<_> = cells.into_iter().collect::<Option<_>>()?;
-    (tokens.len() == WIDTH).then(|| cells.try_into().ok())?
+    (tokens.len() == COLUMN_COUNT).then(|| cells.try_into().ok())?
 }
 
 /// What is no page of SQLite's, and is taken for one nevertheless, is written as what it is taken for: no
 /// value of it makes a body that cannot be read.
 fn check_accepted(bytes: &[u8], count: i64) {
-    _ = packed::first_key(bytes);
-    _ = packed::last_key(bytes);
-    _ = packed::without_last(bytes);
+    _ = first_key(bytes);
+    _ = last_key(bytes);
+    _ = without_last(bytes);
     let (walked, Ok(())) = walk(bytes, count) else {
         return;
     };
     let rows = walked.iter().map(|pieces| {
         let tokens: Vec<_> = pieces.iter().map(String::as_str).collect();
-        let typed = tokens.iter().zip(FIELDS).all(|(token, field)| {
-            *token == "null" || token.starts_with('"') == (field.kind == Kind::Text)
+        let typed = tokens.iter().zip(COLUMNS).all(|(token, field)| {
+            *token == "null" || token.starts_with('"') == (field.column_type == ColumnType::Text)
         });
         let row = row(&tokens).filter(|_| typed);
         row.unwrap_or_else(|| panic!("{tokens:?} is no record"))
@@ -139,7 +143,7 @@ fn check_records(bytes: &[u8], records: &[Vec<&str>]) {
     // That a record is too long shows behind it.
     let longer = records
         .get(expected.len())
-        .is_some_and(|tokens| tokens.len() > WIDTH);
+        .is_some_and(|tokens| tokens.len() > COLUMN_COUNT);
     let whole = expected.len() + usize::from(longer && walked.len() > expected.len());
     assert_eq!(walked.len(), whole, "{result:?}");
     assert_eq!(
@@ -155,8 +159,8 @@ fn check_records(bytes: &[u8], records: &[Vec<&str>]) {
         let time = record.get(1)?.parse().ok()?;
         Some(RowKey { time, id })
     };
-    assert_eq!(packed::first_key(bytes), records.first().and_then(position));
-    assert_eq!(packed::last_key(bytes), records.last().and_then(position));
+    assert_eq!(first_key(bytes), records.first().and_then(position));
+    assert_eq!(last_key(bytes), records.last().and_then(position));
     let join = |records: &[Vec<&str>]| {
         let records: Vec<_> = records
             .iter()
@@ -166,7 +170,7 @@ fn check_records(bytes: &[u8], records: &[Vec<&str>]) {
     };
     assert_eq!(join(records), bytes);
     let before = records.split_last().map(|(_, before)| join(before));
-    assert_eq!(packed::without_last(bytes), before);
+    assert_eq!(without_last(bytes), before);
     if result.is_ok() {
         let whole = Page {
             packed: bytes,
@@ -205,9 +209,9 @@ fn check_pieces(pieces: &[String], tokens: &[&str], row: &Row) {
         };
         assert!(same, "{token} is {piece}, expected {:?}", row[i]);
         // A zero with a minus is an integer, and may lose it.
-        let stands = match FIELDS[i].kind {
-            Kind::Text => token.starts_with('"'),
-            Kind::Integer => token.parse::<i64>().is_ok() && *token != "-0",
+        let stands = match COLUMNS[i].column_type {
+            ColumnType::Text => token.starts_with('"'),
+            ColumnType::Integer => token.parse::<i64>().is_ok() && *token != "-0",
         };
         assert!(!stands || piece == token, "{token} became {piece}");
     }
@@ -234,7 +238,7 @@ fn walk_by(
     mut plain: impl FnMut(&mut RecordReader<'_>) -> Option<Vec<String>>,
 ) -> Walked {
     let mut walked = Vec::new();
-    let mut walk = || -> anyhow::Result<()> {
+    let mut walk = || -> Result<(), RecordError> {
         let mut records = RecordReader::new(bytes, count)?;
         loop {
             if let Some(pieces) = plain(&mut records) {
@@ -247,7 +251,7 @@ fn walk_by(
             walked.push(record.into_iter().map(text).collect());
         }
     };
-    let result = walk().map_err(|error| format!("{error:#}"));
+    let result = walk().map_err(|error| error.to_string());
     (walked, result)
 }
 

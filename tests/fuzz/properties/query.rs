@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flow_window::cursor::{Cursor, CursorSeek};
-use flow_window::format::Format;
-use flow_window::negotiate;
-use flow_window::packed::RowKey;
-use flow_window::problem::Problem;
-use flow_window::query::{
-    Filter, FormatPreference, LONGEST, PARAMETERS, ParameterKind, Query, Selection, Values,
-    with_cursor,
-};
-use flow_window::state::Guard;
+use flow_window::formats::Format;
+use flow_window::http::negotiate;
+use flow_window::http::negotiate::FormatPreference;
+use flow_window::http::problem::Problem;
+use flow_window::query::Query;
+use flow_window::query::cursor::{Cursor, CursorSeek};
+use flow_window::query::parameters::{PARAMETERS, ParameterKind};
+use flow_window::query::selection::{Filter, Selection, Values};
+use flow_window::query::urlencoded::{MAX_LENGTH, with_cursor};
+use flow_window::table::columns::ColumnType;
+use flow_window::table::key::RowKey;
+use flow_window::table::state::Guard;
 
 /// The query, and behind a line break the request's `Accept`; with each ending that a path may have.
 pub fn check(bytes: &[u8]) {
@@ -25,8 +27,8 @@ pub fn check(bytes: &[u8]) {
     // A host takes a URI apart at the first `#`; what comes behind it never arrives.
     let query = query.split('#').next().unwrap_or_default();
     let endings = Format::ALL.map(Some);
-    for ending in [None].into_iter().chain(endings) {
-        check_request(query, FormatPreference { ending, accept });
+    for extension in [None].into_iter().chain(endings) {
+        check_request(query, FormatPreference { extension, accept });
     }
 }
 
@@ -34,9 +36,13 @@ pub fn check(bytes: &[u8]) {
 const IN_URI: &[u8] = b"-._~!$&'()*+,;=:@/?%0123456789\
     ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+fn parse(query: &str, fallback: FormatPreference<'_>) -> Result<Query, Problem> {
+    Ok(Query::parse(query, fallback.format())?)
+}
+
 fn check_request(query: &str, fallback: FormatPreference<'_>) {
-    let parsed = Query::parse(query, fallback);
-    if length(query) > LONGEST {
+    let parsed = parse(query, fallback);
+    if length(query) > MAX_LENGTH {
         let problem = parsed.expect_err(query);
         assert_eq!(problem.status(), 414, "{query:?}");
         return;
@@ -46,7 +52,7 @@ fn check_request(query: &str, fallback: FormatPreference<'_>) {
         (Ok(parsed), Some(read)) => {
             assert_eq!(parsed, read, "{query:?}");
             let xml = parsed.format == Format::Xml;
-            assert_eq!(fallback.asks_for_xml(query), xml, "{query:?}");
+            assert_eq!(fallback.wants_xml(query), xml, "{query:?}");
             written_otherwise(query, fallback, &parsed);
             goes_on(query, fallback, parsed);
         }
@@ -89,14 +95,14 @@ fn reference(query: &str, fallback: FormatPreference<'_>) -> (Option<Query>, Fau
                 integers.extend(numbers.first().map(|number| (parameter.name, *number)));
                 numbers.iter().all(|number| *number >= least) && numbers.len() == values.len()
             }
-            ParameterKind::AnyInteger => {
+            ParameterKind::Filter(column) if column.column_type == ColumnType::Integer => {
                 let values: BTreeSet<_> = numbers.iter().copied().collect();
                 let values = Values::Integers(values.into_iter().collect());
                 let column = parameter.name;
                 filters.push(Filter { column, values });
                 numbers.len() == given[column].len()
             }
-            ParameterKind::AnyText => {
+            ParameterKind::Filter(_) => {
                 let distinct: BTreeSet<_> = values.iter().cloned().collect();
                 filters.push(Filter {
                     column: parameter.name,
@@ -120,7 +126,7 @@ fn reference(query: &str, fallback: FormatPreference<'_>) -> (Option<Query>, Fau
     let known = |name: &&String| !PARAMETERS.iter().any(|parameter| parameter.name == **name);
     faults.extend(given.keys().filter(known).cloned().map(Some));
     let first = |name: &str| given.get(name).map(|values| values[0].as_str());
-    let format = match (first("format"), fallback.ending, fallback.accept) {
+    let format = match (first("format"), fallback.extension, fallback.accept) {
         (Some(name), ..) => Format::ALL.into_iter().find(|format| format.name() == name),
         (None, Some(ending), _) => Some(ending),
         (None, None, None) => Some(Format::Json),
@@ -132,13 +138,13 @@ fn reference(query: &str, fallback: FormatPreference<'_>) -> (Option<Query>, Fau
             chosen
         }
     };
-    let question = Selection {
+    let selection = Selection {
         after: integers.get("scanned_after").copied(),
         before: integers.get("scanned_before").copied(),
         after_id: integers.get("after_id").copied(),
         filters,
     };
-    let cursor = first("cursor").map(|text| Cursor::decode(text, question.digest()));
+    let cursor = first("cursor").map(|text| Cursor::decode(text, selection.digest()));
     if matches!(cursor, Some(Err(_))) {
         faults.insert(Some("cursor".to_owned()));
     }
@@ -148,7 +154,7 @@ fn reference(query: &str, fallback: FormatPreference<'_>) -> (Option<Query>, Fau
         cursor: cursor.and_then(Result::ok),
         end: first("end") == Some("1"),
         lineage: first("lineage").map(str::to_owned),
-        question,
+        selection,
     };
     (faults.is_empty().then_some(read), faults)
 }
@@ -257,10 +263,10 @@ fn written_otherwise(query: &str, fallback: FormatPreference<'_>, parsed: &Query
         .collect();
     other.reverse();
     let other = other.join("&&");
-    if length(&other) > LONGEST {
+    if length(&other) > MAX_LENGTH {
         return;
     }
-    match Query::parse(&other, fallback) {
+    match parse(&other, fallback) {
         Ok(same) => assert_eq!(&same, parsed, "{query:?} as {other:?}"),
         Err(problem) => panic!("{query:?} as {other:?}: {}", problem.detail()),
     }
@@ -269,13 +275,13 @@ fn written_otherwise(query: &str, fallback: FormatPreference<'_>, parsed: &Query
 /// The Link's query asks the same question from the cursor on, and is one by RFC 3986, section 3.4; and so
 /// does the one behind that.
 fn goes_on(query: &str, fallback: FormatPreference<'_>, parsed: Query) {
-    let digest = parsed.question.digest();
+    let digest = parsed.selection.digest();
     let mut expected = parsed;
     let mut next = query.to_owned();
     for id in [7, i64::MAX] {
         let cursor = Cursor {
-            newest: i64::MAX,
-            place: CursorSeek::AfterKey(RowKey { time: -1, id }),
+            max_id: i64::MAX,
+            seek: CursorSeek::AfterKey(RowKey { time: -1, id }),
             guard: Some(Guard {
                 content: id,
                 lineage: -1,
@@ -287,7 +293,7 @@ fn goes_on(query: &str, fallback: FormatPreference<'_>, parsed: Query) {
             "{query:?} goes on as {next:?}"
         );
         expected.cursor = Some(cursor);
-        match Query::parse(&next, fallback) {
+        match parse(&next, fallback) {
             Ok(read) => assert_eq!(read, expected, "{query:?} goes on as {next:?}"),
             Err(problem) => panic!("{query:?} goes on as {next:?}: {}", problem.detail()),
         }

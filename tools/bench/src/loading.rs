@@ -31,7 +31,7 @@ gzip -dc "$FILE" | awk '{ print NR "," $0 }' | sqlite3 -csv "$DB" ".import /dev/
 sqlite3 "$DB" "CREATE INDEX flows_time ON flows (time)"
 "#;
 
-const SCHEMA: &str = include_str!("../../../src/schema.sql");
+const SCHEMA: &str = include_str!("../../../src/table/schema.sql");
 
 /// Whether there is all that [`measure`] needs.
 pub(super) fn is_possible() -> bool {

@@ -9,8 +9,8 @@ use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::schema::{self, Part};
-use crate::fit;
 use crate::lanl::FIELDS;
+use flow_window::db::sql::probe;
 
 /// The order of a window needs `id` as the index's second part where SQLite does not keep it there.
 const INDEX_ON_TIME_AND_ID: &str = "CREATE INDEX IF NOT EXISTS flows_time_id ON flows (time, id)";
@@ -94,7 +94,7 @@ pub(super) fn complete_indexes(connection: &Connection) -> Result<Vec<String>> {
         }
     }
     if !has_unique_id(connection)? {
-        bail!("{}", fit::NOT_UNIQUE);
+        bail!("{}", probe::NOT_UNIQUE);
     }
     let mut built = indexes(connection)?;
     built.retain(|name| !before.contains(name));
@@ -102,7 +102,9 @@ pub(super) fn complete_indexes(connection: &Connection) -> Result<Vec<String>> {
 }
 
 fn has_unique_id(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row(&format!("SELECT {}", fit::UNIQUE_ID), [], |row| row.get(0))
+    connection.query_row(&format!("SELECT {}", probe::UNIQUE_ID), [], |row| {
+        row.get(0)
+    })
 }
 
 /// Whether the schema's index on `time` alone would give a window its order, tried on an empty copy
@@ -143,7 +145,7 @@ fn is_in_order(connection: &Connection, query: &str) -> rusqlite::Result<bool> {
         return Ok(false);
     }
     let steps: String = steps.iter().map(|step| format!("{step} ")).collect();
-    let partial = format!("SELECT {}", fit::PARTIAL_INDEX);
+    let partial = format!("SELECT {}", probe::PARTIAL_INDEX);
     connection.query_row(&partial, [steps], |row| {
         row.get::<_, bool>(0).map(|partial| !partial)
     })
@@ -152,11 +154,11 @@ fn is_in_order(connection: &Connection, query: &str) -> rusqlite::Result<bool> {
 /// Fails where `time` or `id` holds something else than integers at an end of its index, as the service does.
 pub(super) fn check_ends(connection: &Connection) -> Result<()> {
     for column in ["time", "id"] {
-        let types = format!("SELECT {}", fit::types_at_ends(column));
+        let types = format!("SELECT {}", probe::types_at_ends(column));
         let types: [Option<String>; 2] =
             connection.query_row(&types, [], |row| Ok([row.get(0)?, row.get(1)?]))?;
         if let Some(kind) = types.iter().flatten().find(|&kind| kind != "integer") {
-            bail!("{}", fit::not_integers(column, kind));
+            bail!("{}", probe::not_integers(column, kind));
         }
     }
     Ok(())
@@ -180,8 +182,8 @@ pub(super) fn check_values(connection: &Connection) -> Result<()> {
     let bad = connection.query_row(&first, [], |row| {
         let (column, kind): (String, String) = (row.get(0)?, row.get(1)?);
         Ok(match is_key(&column) {
-            true => fit::not_integers(&column, &kind),
-            false => fit::holds_blob(&column, row.get(2)?),
+            true => probe::not_integers(&column, &kind),
+            false => probe::holds_blob(&column, row.get(2)?),
         })
     });
     match bad.optional()? {

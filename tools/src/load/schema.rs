@@ -6,10 +6,9 @@
 use std::cell::Cell;
 
 use anyhow::{Context, Result};
+use flow_window::table::SCHEMA;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-
-const SCHEMA: &str = include_str!("../../../src/schema.sql");
 
 /// Triggers of the guard that are on `flows`.
 const TRIGGERS: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'

@@ -1,0 +1,256 @@
+//! The database: the port that a host implements, and what the core reads through it.
+//!
+//! An adapter implements [`Database`] and [`Connection`] over its host's SQLite. The traits are dispatched
+//! statically. One task reads a page and encodes another at the same time.
+//!
+//! - [`sql`]: the text of every statement
+//! - [`session`]: one connection for all statements of an answer
+//! - [`reader`]: statements that have to agree on one state of the table
+//! - [`pager`]: the pages of an answer; [`limit`]: where a limit cuts it
+//! - [`summary`]: the state and the ends of the table
+//! - [`readiness`]: whether the table can be served
+
+use std::time::Duration;
+
+pub mod limit;
+pub mod pager;
+pub mod reader;
+pub mod readiness;
+pub mod session;
+pub mod sql;
+pub mod summary;
+
+/// A value that is bound to a statement or comes out of one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A 64-bit signed integer.
+    Integer(i64),
+    /// A floating-point number.
+    Real(f64),
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+    /// NULL.
+    Null,
+}
+
+/// The values of one row, in the order of its columns.
+pub type Row = Vec<Value>;
+
+/// A database of one host.
+pub trait Database: Clone + 'static {
+    /// A connection to it.
+    type Connection: Connection;
+
+    /// Takes an idle connection from the pool, or opens one.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn acquire(&self) -> impl Future<Output = Result<Self::Connection, DbError>>;
+
+    /// Opens a connection that has seen nothing of the database.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn open(&self) -> impl Future<Output = Result<Self::Connection, DbError>>;
+
+    /// Waits for `time`.
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()>;
+}
+
+/// A connection that runs one statement at a time. Dropping it closes it.
+pub trait Connection: 'static {
+    /// Runs a statement to its end; returns its first row.
+    ///
+    /// # Errors
+    /// What SQLite or the host says of the statement.
+    fn query_row(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> impl Future<Output = Result<Option<Row>, DbError>>;
+
+    /// Runs a statement to its end; returns all its rows.
+    ///
+    /// # Errors
+    /// As [`Self::query_row`].
+    fn query_rows(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> impl Future<Output = Result<Vec<Row>, DbError>>;
+
+    /// Whether the connection has been given a small page cache. The pool keeps the mark with the connection.
+    fn has_small_cache(&mut self) -> &mut bool;
+
+    /// Puts the connection, on which no statement runs and no transaction is open, into the pool.
+    fn release(self);
+}
+
+/// What went wrong with the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DbError {
+    /// What can be done about it.
+    pub kind: DbErrorKind,
+    /// What the client is told.
+    pub detail: String,
+    /// What the log alone is told, such as SQL and the host's words.
+    pub cause: Option<String>,
+}
+
+/// What can be done about an error of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DbErrorKind {
+    /// The operator has to act; the detail says what to run.
+    NotReady,
+    /// The guard was whole and is not any more: the table has to be checked again.
+    GuardLost,
+    /// A writer keeps the database locked: waiting helps.
+    Busy,
+    /// The table was edited between two statements: a new start helps, as long as nothing has been sent.
+    Edited,
+    /// The state of the table that this parameter names is gone: asking without it helps.
+    Gone(&'static str),
+    /// The page is too large for one row: a page of fewer flows may fit.
+    TooLarge,
+    /// SQLite has refused to pack a BLOB without naming it: a search finds it.
+    UnnamedBlob,
+    /// None of these.
+    Internal,
+}
+
+impl DbError {
+    fn new(kind: DbErrorKind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            cause: None,
+        }
+    }
+
+    /// The operator has to act.
+    pub fn not_ready(detail: impl Into<String>) -> Self {
+        Self::new(DbErrorKind::NotReady, detail)
+    }
+
+    /// The data or the code is at fault.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(DbErrorKind::Internal, detail)
+    }
+
+    /// `parameter` names another state of the table.
+    pub fn gone(parameter: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(DbErrorKind::Gone(parameter), detail)
+    }
+
+    /// The table was edited between two statements.
+    pub fn edited() -> Self {
+        let detail = "the flows were edited while they were read; try again";
+        Self::new(DbErrorKind::Edited, detail)
+    }
+
+    /// The guard was whole and is not any more.
+    pub fn guard_lost() -> Self {
+        let detail = "the guard of the table flows is damaged; run `flows load --db FILE` with no file of flows";
+        Self::new(DbErrorKind::GuardLost, detail)
+    }
+
+    /// The BLOB of a flow, `"flow ID: COLUMN"`.
+    pub fn blob(place: &str) -> Self {
+        Self::internal(format!("{place} is a BLOB, which no format can write"))
+    }
+
+    /// Adds what the log is told and the client is not.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// The host has no database under the label that is asked for.
+    pub fn no_database(cause: impl Into<String>) -> Self {
+        Self::not_ready("the host offers no database with the label \"default\"").caused_by(cause)
+    }
+
+    /// What SQLite's `message` means.
+    ///
+    /// A host passes on the message and no error code (Spin's `crates/sqlite-inproc`, `io_error_v3`). So the texts of
+    /// SQLite's `sqlite3ErrStr` and of its parser decide.
+    pub fn from_message(message: &str) -> Self {
+        let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+        let error = if let Some(column) = word_after(message, "no such column: ") {
+            Self::not_ready(format!(
+                "the table flows has no column {column}; `flows load --db FILE` tells what it needs"
+            ))
+        } else if says(&[
+            "no such table: flows_guard",
+            "no such table: main.flows_guard",
+        ]) {
+            Self::guard_lost()
+        } else if says(&["no such table"]) {
+            Self::not_ready(
+                "the database has no table flows; load flows with `make load FILES=…`, or create \
+                 the table with `spin up --sqlite @src/table/schema.sql`",
+            )
+        } else if says(&["is locked"]) {
+            let detail = "the database stays locked by a writer; try again";
+            Self::new(DbErrorKind::Busy, detail)
+        } else if says(&["unable to open database", "readonly database"]) {
+            Self::not_ready(
+                "the database cannot be opened; with a write-ahead log, SQLite has to be able to \
+                 write beside it: let the host write to its folder, or PRAGMA journal_mode = DELETE",
+            )
+        } else if says(&["disk I/O error", "disk is full"]) {
+            Self::not_ready("the disk under the database is full or fails; see the log")
+        } else if says(&["JSON cannot hold BLOB", "malformed JSON"]) {
+            let detail = "a flow holds a BLOB, which no format can write";
+            Self::new(DbErrorKind::UnnamedBlob, detail)
+        } else if says(&["exceeds limit", "too big", "out of memory"]) {
+            let detail = "a flow is larger than the host passes on in one row (128 MiB)";
+            Self::new(DbErrorKind::TooLarge, detail)
+        } else {
+            Self::internal("the database cannot be read; see the log")
+        };
+        error.caused_by(message)
+    }
+}
+
+/// The word behind `lead` in `message`.
+fn word_after<'a>(message: &'a str, lead: &str) -> Option<&'a str> {
+    let (_, rest) = message.split_once(lead)?;
+    rest.split_whitespace().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operator_can_mend_is_not_ready_and_the_rest_internal() {
+        let kind = |message| DbError::from_message(message).kind;
+        for message in [
+            "no such table: flows",
+            "no such column: byte_count in SELECT … at offset 3",
+            "unable to open database file: x",
+            "attempt to write a readonly database",
+            "disk I/O error",
+            "database or disk is full",
+        ] {
+            assert_eq!(kind(message), DbErrorKind::NotReady, "{message}");
+        }
+        assert_eq!(kind("database is locked"), DbErrorKind::Busy);
+        assert_eq!(kind("out of memory"), DbErrorKind::TooLarge);
+        assert_eq!(
+            kind("database disk image is malformed"),
+            DbErrorKind::Internal
+        );
+        assert_eq!(kind("no such table: flows_guard"), DbErrorKind::GuardLost);
+    }
+
+    #[test]
+    fn a_missing_column_is_named() {
+        let error = DbError::from_message("no such column: dst_port at offset 3");
+        assert!(error.detail.contains("no column dst_port;"), "{error:?}");
+    }
+}

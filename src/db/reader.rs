@@ -1,0 +1,68 @@
+//! The statements of one answer, which have to agree on the state of the table.
+
+use super::readiness::Table;
+use super::session::Session;
+use super::sql::Statement;
+use super::{Database, DbError, Value};
+use crate::table::state::TableState;
+
+/// Runs the statements of one answer, all on one connection, and holds each of them to the state that the first has
+/// seen.
+pub(super) struct Reader<D: Database> {
+    pub(super) session: Session<D>,
+    pub(super) table: Table,
+    /// The state that the first statement has seen.
+    state: Option<TableState>,
+    /// Whether the second statement has begun.
+    reads_on: bool,
+}
+
+impl<D: Database> Reader<D> {
+    /// Takes a connection.
+    pub(super) async fn open(database: &D, table: Table) -> Result<Self, DbError> {
+        Ok(Self {
+            session: Session::acquire(database).await?,
+            table,
+            state: None,
+            reads_on: false,
+        })
+    }
+
+    /// Runs a statement whose first value is the state. Returns the state and the other values.
+    ///
+    /// # Errors
+    /// What is said of the statement; a guard that is gone; a state that does not continue the first.
+    pub(super) async fn row(
+        &mut self,
+        statement: Statement,
+    ) -> Result<(TableState, impl Iterator<Item = Value> + use<D>), DbError> {
+        if self.state.is_some() && !self.reads_on {
+            self.reads_on = true;
+            self.session.read_on(self.table.write_ahead_log).await?;
+        }
+        let row = self.session.row(statement).await?;
+        let mut values = row.unwrap_or_default().into_iter();
+        let state = match values.next() {
+            Some(Value::Blob(column)) => TableState::from_column(&column, self.table.guarded),
+            _ => None,
+        };
+        let state = state.ok_or_else(DbError::guard_lost)?;
+        let first = *self.state.get_or_insert(state);
+        if !state.continues(first) {
+            return Err(DbError::edited());
+        }
+        Ok((state, values))
+    }
+
+    /// Returns the connection to the pool.
+    pub(super) async fn finish(mut self) -> Result<(), DbError> {
+        self.session.commit().await?;
+        self.session.release();
+        Ok(())
+    }
+}
+
+/// A statement has returned values of another form than it promises.
+pub(super) fn unknown_form() -> DbError {
+    DbError::internal("the database's answer has an unknown form")
+}

@@ -1,0 +1,40 @@
+//! The SQL of the table's state: what every statement of an answer brings along.
+
+use crate::table::key::RowKey;
+
+/// The largest id, by one step in the index: `max(id)` would read every row of a view over several tables. The
+/// bound makes the plan a search, as the check of the table demands.
+const MAX_ID: &str =
+    "(SELECT id FROM flows WHERE id >= -9223372036854775808 ORDER BY id DESC LIMIT 1)";
+
+/// Whether the guard is whole: its table and all its triggers, on the table that has the name `flows` now.
+pub const IS_GUARDED: &str = "\
+    (SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'flows' COLLATE NOCASE \
+        AND name GLOB 'flows_guard_*') = 4 \
+    AND EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'flows_guard')";
+
+/// The SELECT of the state as one BLOB, for [`crate::table::state::TableState::from_column`].
+///
+/// A table without a guard is asked whether `cursor_row`, the last flow before a cursor, is there; `bind` binds its
+/// key.
+pub fn select(
+    guarded: bool,
+    cursor_row: Option<RowKey>,
+    bind: impl FnMut(i64) -> String,
+) -> String {
+    if guarded {
+        return format!(
+            "SELECT CAST(json_array(content, lineage, high, {MAX_ID}, \
+             (SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' \
+             AND tbl_name = 'flows' COLLATE NOCASE AND name GLOB 'flows_guard_*')) AS BLOB) \
+             FROM flows_guard"
+        );
+    }
+    let key = cursor_row.map(|key| [key.time, key.id].map(bind));
+    let has_cursor_row = key.map_or("1".to_owned(), |[time, id]| {
+        format!("EXISTS (SELECT 1 FROM flows WHERE time = {time} AND id = {id})")
+    });
+    format!(
+        "SELECT CAST(json_array(data_version, {MAX_ID}, {has_cursor_row}) AS BLOB) FROM pragma_data_version"
+    )
+}

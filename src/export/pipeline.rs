@@ -1,0 +1,273 @@
+//! Pages become a body: whole when the first page is all of it, else streamed.
+//!
+//! The host pulls a streamed body. It takes a chunk when the client has room, and only then is the next one encoded.
+//! SQLite reads one page ahead while a page is encoded and written. A client that stalls or leaves stops both. A page
+//! that fails, and a client that takes nothing for too long, end the body in an error: the host aborts the
+//! connection, and the client sees that its answer is not complete.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures::future::{Either, select};
+
+use super::ExportError;
+use super::gzip::{Flush, GzipEncoder};
+use crate::db::pager::{Page, Pager};
+use crate::db::{Database, DbError};
+use crate::formats::Encoder;
+use crate::rows::reader::RecordReader;
+
+/// Bytes at which a chunk is sent. Chunks of 32 and of 128 KiB were a little slower, and whole pages by a third.
+const CHUNK: usize = 64 << 10;
+
+/// How long a client may take nothing before its answer gives up its read transaction. Until then the write-ahead log
+/// cannot be checkpointed beyond it.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where a body goes.
+pub trait Sink {
+    /// Writes a chunk; returns `false` when the client has left. An empty chunk writes nothing and asks just that.
+    fn write(&mut self, chunk: Vec<u8>) -> impl Future<Output = bool>;
+}
+
+/// The body of an answer.
+pub enum Export<D: Database> {
+    /// All of it.
+    Full {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// Flows in them.
+        flows: u64,
+    },
+    /// The first page, and those that follow.
+    Stream(Box<Stream<D>>),
+}
+
+/// A body that is written page by page.
+pub struct Stream<D: Database> {
+    database: D,
+    /// The first page, encoded and flushed.
+    first: Vec<u8>,
+    pager: Pager<D>,
+    writer: PageWriter,
+    /// How long to wait for a client that takes nothing; `None` for ever.
+    reader_timeout: Option<Duration>,
+}
+
+/// How a body has ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Flows encoded.
+    pub flows: u64,
+    /// Bytes that the host has accepted.
+    pub bytes: u64,
+    /// How it has ended.
+    pub end: Result<Completion, ExportError>,
+}
+
+/// The ends of a body that is not cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    /// The host has accepted all of it.
+    Complete,
+    /// The client has left.
+    ClientClosed,
+}
+
+impl<D: Database> Export<D> {
+    /// The body of `first` and the pages of `pager`.
+    ///
+    /// # Errors
+    /// A flow of the first page that cannot be written.
+    pub fn new(
+        database: &D,
+        first: &Page,
+        pager: Pager<D>,
+        encoder: Encoder,
+        gzip: GzipEncoder,
+        reader_timeout: Option<Duration>,
+    ) -> Result<Self, ExportError> {
+        let mut writer = PageWriter { encoder, gzip };
+        let mut records = RecordReader::new(&first.packed, first.count)?;
+        let (bytes, _) = writer.chunk(&mut records, first.last, Flush::Now, usize::MAX)?;
+        if first.last {
+            let flows = writer.encoder.records();
+            return Ok(Self::Full { bytes, flows });
+        }
+        Ok(Self::Stream(Box::new(Stream {
+            database: database.clone(),
+            first: bytes,
+            pager,
+            writer,
+            reader_timeout,
+        })))
+    }
+}
+
+impl<D: Database> Stream<D> {
+    /// Writes the body. After an error the adapter has to make the body fail.
+    pub async fn run(self: Box<Self>, sink: &mut impl Sink) -> Outcome {
+        let Self {
+            database,
+            first,
+            pager,
+            mut writer,
+            reader_timeout,
+        } = *self;
+        let last_write = Cell::new(Instant::now());
+        let mut output = Output {
+            sink,
+            bytes: 0,
+            last_write: &last_write,
+        };
+        let read_ahead = ReadAhead {
+            database: &database,
+            reader_timeout,
+            last_write: &last_write,
+        };
+        let end = write_pages(&mut output, first, pager, &mut writer, &read_ahead).await;
+        Outcome {
+            flows: writer.encoder.records(),
+            bytes: output.bytes,
+            end,
+        }
+    }
+}
+
+/// Makes chunks of pages.
+struct PageWriter {
+    encoder: Encoder,
+    gzip: GzipEncoder,
+}
+
+impl PageWriter {
+    /// Encodes flows of a page until the chunk has `full` bytes. Returns the chunk, and whether the page has more.
+    fn chunk(
+        &mut self,
+        records: &mut RecordReader<'_>,
+        is_last_page: bool,
+        flush: Flush,
+        full: usize,
+    ) -> Result<(Vec<u8>, bool), ExportError> {
+        let more = self.encoder.write(records, full)?;
+        let is_end = is_last_page && !more;
+        if is_end {
+            self.encoder.finish();
+        }
+        let flush = if is_end { Flush::End } else { flush };
+        Ok((self.gzip.chunk(self.encoder.take(), flush)?, more))
+    }
+}
+
+/// A body on its way to the host.
+struct Output<'a, S> {
+    sink: &'a mut S,
+    bytes: u64,
+    /// When the client took a chunk last.
+    last_write: &'a Cell<Instant>,
+}
+
+impl<S: Sink> Output<'_, S> {
+    /// Writes a chunk and counts it; returns `false` when the client has left.
+    async fn write(&mut self, chunk: Vec<u8>) -> bool {
+        let length = chunk.len() as u64;
+        let accepted = self.sink.write(chunk).await;
+        if accepted {
+            self.bytes = self.bytes.saturating_add(length);
+            self.last_write.set(Instant::now());
+        }
+        accepted
+    }
+
+    /// Encodes a page and writes it chunk by chunk; returns `false` when the client has left.
+    async fn write_page(
+        &mut self,
+        page: &Page,
+        writer: &mut PageWriter,
+    ) -> Result<bool, ExportError> {
+        let before = self.bytes;
+        let mut records = RecordReader::new(&page.packed, page.count)?;
+        let mut more = true;
+        while more {
+            let chunk;
+            (chunk, more) = writer.chunk(&mut records, page.last, Flush::No, CHUNK)?;
+            // A collecting encoder and a page without flows give nothing to send. One empty write a page still asks
+            // for the client.
+            let skip = chunk.is_empty() && (more || self.bytes > before);
+            if !skip && !self.write(chunk).await {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+async fn write_pages<D: Database>(
+    output: &mut Output<'_, impl Sink>,
+    first: Vec<u8>,
+    mut pager: Pager<D>,
+    writer: &mut PageWriter,
+    read_ahead: &ReadAhead<'_, D>,
+) -> Result<Completion, ExportError> {
+    let writing = async { Ok(output.write(first).await) };
+    let (mut next, mut accepted) = read_ahead.during(&mut pager, writing).await?;
+    while accepted {
+        let Some(page) = next? else {
+            return Ok(Completion::Complete);
+        };
+        let writing = output.write_page(&page, writer);
+        (next, accepted) = read_ahead.during(&mut pager, writing).await?;
+    }
+    Ok(Completion::ClientClosed)
+}
+
+/// Reads the next page during a write, and limits how long the write may take.
+struct ReadAhead<'a, D> {
+    database: &'a D,
+    reader_timeout: Option<Duration>,
+    /// When the client took a chunk last.
+    last_write: &'a Cell<Instant>,
+}
+
+impl<D: Database> ReadAhead<'_, D> {
+    /// Reads the next page while `writing` goes on, and then waits for the client.
+    ///
+    /// # Errors
+    /// What `writing` says, and a client that takes nothing for the reader's timeout.
+    async fn during(
+        &self,
+        pager: &mut Pager<D>,
+        writing: impl Future<Output = Result<bool, ExportError>>,
+    ) -> Result<(Result<Option<Page>, DbError>, bool), ExportError> {
+        let mut writing = pin!(writing);
+        // The read is polled first: the statement has then begun when encoding does.
+        let next = match select(pin!(pager.next()), writing.as_mut()).await {
+            Either::Right((accepted, reading)) => return Ok((reading.await, accepted?)),
+            Either::Left((next, _)) => next,
+        };
+        loop {
+            let timeout = if pager.holds_snapshot() {
+                let reader_timeout = self.reader_timeout.unwrap_or(SNAPSHOT_TIMEOUT);
+                Some(reader_timeout.min(SNAPSHOT_TIMEOUT))
+            } else {
+                self.reader_timeout
+            };
+            let Some(timeout) = timeout else {
+                return Ok((next, writing.await?));
+            };
+            let left = timeout.saturating_sub(self.last_write.get().elapsed());
+            if left.is_zero() {
+                if self.reader_timeout.is_some_and(|most| most <= timeout) {
+                    return Err(ExportError::ReaderStalled(timeout));
+                }
+                pager.let_go_of_snapshot().await?;
+                continue;
+            }
+            let waiting = pin!(self.database.sleep(left));
+            if let Either::Left((accepted, _)) = select(writing.as_mut(), waiting).await {
+                return Ok((next, accepted?));
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `json`: one array, a record a line. A packed value is JSON already.
+//!
+//! Some readers, such as Python's `splitlines`, take U+0085, U+2028 and U+2029 for line ends. They are escaped, so
+//! that a record stays one line to any reader.
+
+use super::Names;
+use super::text::{Padded, TextFormat};
+use crate::rows::raw_value::RawValue;
+use crate::table::columns::COLUMN_COUNT;
+
+pub(super) const NAMES: Names = Names {
+    name: "json",
+    media_type: "application/json",
+    media_type_parameters: "",
+    aliases: &[],
+};
+
+pub(super) struct Json;
+
+impl TextFormat for Json {
+    const OPEN: &'static [u8] = b"[";
+    const BETWEEN: Padded = Padded::new(&[",\n"]);
+    const CLOSE: &'static [u8] = b"]";
+    const EMPTY: &'static [u8] = b"[]";
+    const BEGIN_RECORD: Padded = Padded::new(&[]);
+    const END_RECORD: Padded = Padded::new(&["}"]);
+
+    #[inline(always)]
+    fn fast_value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
+        fast_member(column, value, out);
+    }
+
+    fn value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
+        member(column, value, out);
+    }
+}
+
+/// What stands before each value of a record.
+const KEYS: [Padded; COLUMN_COUNT] = Padded::around_names("{\"", ",\"", "\":");
+
+/// A member of an object, whose value is copied.
+#[inline(always)]
+pub(super) fn fast_member(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
+    key(column, out);
+    value.append_to(out);
+}
+
+/// A member of an object. U+0085 starts with the byte 0xC2, U+2028 and U+2029 start with 0xE2.
+pub(super) fn member(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
+    key(column, out);
+    if value.has_any(b"\xC2\xE2") {
+        escaped(value.bytes(), out);
+    } else {
+        value.append_to(out);
+    }
+}
+
+#[inline(always)]
+fn key(column: usize, out: &mut Vec<u8>) {
+    if let Some(key) = KEYS.get(column) {
+        key.append_to(out);
+    }
+}
+
+#[cold]
+fn escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
+    while let Some((first, rest)) = bytes.split_first() {
+        let (text, behind): (&[u8], _) = match bytes {
+            [0xC2, 0x85, behind @ ..] => (b"\\u0085", behind),
+            [0xE2, 0x80, 0xA8, behind @ ..] => (b"\\u2028", behind),
+            [0xE2, 0x80, 0xA9, behind @ ..] => (b"\\u2029", behind),
+            _ => (std::slice::from_ref(first), rest),
+        };
+        out.extend_from_slice(text);
+        bytes = behind;
+    }
+}

@@ -1,0 +1,80 @@
+//! `xml`: one document of `<record>` elements, a record a line; no attributes, no namespace.
+//!
+//! A null has no element. XML 1.0 cannot hold most control characters, even escaped (section 2.2): they
+//! become U+FFFD. A carriage return is escaped, or a parser would read it as a line feed (2.11).
+
+use quick_xml::escape::partial_escape;
+
+use super::Names;
+use super::text::{Padded, TextFormat};
+use crate::rows::raw_value::{RawValue, unquoted};
+use crate::table::columns::COLUMN_COUNT;
+
+pub(super) const NAMES: Names = Names {
+    name: "xml",
+    media_type: "application/xml",
+    media_type_parameters: "",
+    aliases: &["text/xml"],
+};
+
+pub(super) struct Xml;
+
+impl TextFormat for Xml {
+    const OPEN: &'static [u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records>\n";
+    const BETWEEN: Padded = Padded::new(&["\n"]);
+    const CLOSE: &'static [u8] = b"\n</records>";
+    const EMPTY: &'static [u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records/>";
+    const BEGIN_RECORD: Padded = Padded::new(&["<record>"]);
+    const END_RECORD: Padded = Padded::new(&["</record>"]);
+
+    #[inline(always)]
+    fn fast_value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
+        element(column, out, |out| {
+            value.content().unwrap_or(value).append_to(out);
+        });
+    }
+
+    /// Text that needs no escape is copied. JSON has escaped control characters by a backslash; U+FFFE and U+FFFF
+    /// start with the byte 0xEF.
+    fn value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
+        match value.content() {
+            None if value.bytes() == b"null" => {}
+            Some(content) if content.has_any(b"\\<>&\xEF") => {
+                element(column, out, |out| escaped(value, out));
+            }
+            _ => Self::fast_value(column, value, out),
+        }
+    }
+}
+
+/// The tags before and behind each value of a record.
+const OPEN_TAGS: [Padded; COLUMN_COUNT] = Padded::around_names("<", "<", ">");
+const CLOSE_TAGS: [Padded; COLUMN_COUNT] = Padded::around_names("</", "</", ">");
+
+#[inline(always)]
+fn element(column: usize, out: &mut Vec<u8>, write: impl Fn(&mut Vec<u8>)) {
+    let (Some(open), Some(close)) = (OPEN_TAGS.get(column), CLOSE_TAGS.get(column)) else {
+        return;
+    };
+    open.append_to(out);
+    write(out);
+    close.append_to(out);
+}
+
+#[cold]
+fn escaped(value: RawValue<'_>, out: &mut Vec<u8>) {
+    let text: String = unquoted(value.bytes())
+        .unwrap_or_default()
+        .chars()
+        .map(allowed)
+        .collect();
+    out.extend_from_slice(partial_escape(&text).as_bytes());
+}
+
+/// The character itself, or U+FFFD where XML 1.0 does not allow it (section 2.2, production `Char`).
+pub fn allowed(c: char) -> char {
+    match c {
+        '\t' | '\n' | '\r' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'.. => c,
+        _ => '\u{FFFD}',
+    }
+}

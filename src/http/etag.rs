@@ -1,0 +1,181 @@
+//! Entity tags and conditional requests (RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2).
+
+use xxhash_rust::xxh64::xxh64;
+
+use super::problem::Problem;
+use crate::export::gzip::ContentEncoding;
+use crate::query::Query;
+use crate::table::state::TableState;
+
+/// Keeps the tag's hash apart from the cursor's.
+const SEED: u64 = 3;
+
+/// The version of the formats: another one where the same flows make other bytes.
+const FORMAT_VERSION: u32 = 2;
+
+/// What distinguishes one representation from another over the same table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Representation(u64);
+
+impl Representation {
+    /// The representation that `query` asks for, in a content encoding.
+    pub fn new(query: &Query, encoding: ContentEncoding) -> Self {
+        let Query {
+            selection,
+            limit,
+            format,
+            cursor,
+            end,
+            // The lineage decides whether there is an answer, and changes nothing in it.
+            lineage: _,
+        } = query;
+        let limit = limit.map(|limit| limit.to_string()).unwrap_or_default();
+        let cursor = cursor.map(|cursor| cursor.encode(selection.digest()));
+        let text = format!(
+            "form={FORMAT_VERSION}\n{}limit={limit}\ncursor={}\nend={end}\nformat={}\ncoding={}\n",
+            selection.wire_text(),
+            cursor.unwrap_or_default(),
+            format.name(),
+            encoding.name(),
+        );
+        Self(xxh64(text.as_bytes(), SEED))
+    }
+
+    /// The strong entity tag, which changes with the representation, with every edit and with any new flow.
+    ///
+    /// `None` for a table without a guard, which does not tell of edits.
+    pub fn etag(self, state: TableState) -> Option<String> {
+        let content = state.guard()?.content;
+        Some(format!(
+            "\"{:016x}.{content:016x}.{}\"",
+            self.0, state.max_id
+        ))
+    }
+}
+
+/// Whether `if_none_match` lists this tag, by weak comparison, or is `*`.
+pub fn matches(if_none_match: &str, etag: &str) -> bool {
+    let mut tags = if_none_match.split(',').map(str::trim);
+    // Tags of this service hold no comma. Other tags may, with a `*` between two.
+    if_none_match.trim() == "*" || tags.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+/// The strong entity tag of a document.
+pub fn document_etag(document: &str) -> String {
+    format!("\"{:016x}\"", xxh64(document.as_bytes(), SEED))
+}
+
+/// Checks `If-Match`, if it is given, by strong comparison. `*` matches any answer, also one without a tag.
+///
+/// # Errors
+/// A 412 when it does not list the answer's tag.
+pub fn check_if_match(if_match: Option<&str>, etag: Option<&str>) -> Result<(), Problem> {
+    let Some(expected) = if_match else {
+        return Ok(());
+    };
+    // As in `matches`: a split cuts no tag of this service.
+    let mut tags = expected.split(',').map(str::trim);
+    if expected.trim() == "*" || tags.any(|tag| Some(tag) == etag) {
+        Ok(())
+    } else {
+        Err(Problem::precondition_failed(expected))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::Format;
+    use crate::table::state::{Guard, Version};
+
+    fn state(content: i64, max_id: i64) -> TableState {
+        TableState {
+            version: Version::Guarded(Guard {
+                content,
+                lineage: 7,
+            }),
+            max_id,
+            has_cursor_row: true,
+        }
+    }
+
+    fn representation(query: &str, encoding: ContentEncoding) -> Representation {
+        let query = Query::parse(query, Ok(Format::Json)).unwrap();
+        Representation::new(&query, encoding)
+    }
+
+    #[test]
+    fn a_tag_changes_with_the_selection_the_form_and_the_table() {
+        let tag = |query, encoding, content, max_id| {
+            representation(query, encoding).etag(state(content, max_id))
+        };
+        let tags = [
+            tag("", ContentEncoding::Identity, 0, 1),
+            tag("", ContentEncoding::Gzip, 0, 1),
+            tag("format=csv", ContentEncoding::Identity, 0, 1),
+            tag("limit=1", ContentEncoding::Identity, 0, 1),
+            tag("after_id=1", ContentEncoding::Identity, 0, 1),
+            tag("scanned_after=1", ContentEncoding::Identity, 0, 1),
+            tag("end=1", ContentEncoding::Identity, 0, 1),
+            tag("src_comp=1", ContentEncoding::Identity, 0, 1),
+            tag("src_comp=1&src_comp=2", ContentEncoding::Identity, 0, 1),
+            tag("src_comp=1%22,%222", ContentEncoding::Identity, 0, 1),
+            tag("", ContentEncoding::Identity, 0, 2),
+            tag("", ContentEncoding::Identity, 1, 1),
+            tag("", ContentEncoding::Identity, 0, i64::MIN),
+        ];
+        for (i, tag) in tags.iter().enumerate() {
+            assert!(tag.is_some() && !tags[..i].contains(tag), "{tags:#?}");
+        }
+        assert_eq!(
+            tags[0],
+            tag("format=json&", ContentEncoding::Identity, 0, 1)
+        );
+        // The tag is part of the wire: another value makes every client ask anew.
+        assert_eq!(
+            tags[0].as_deref(),
+            Some("\"fe94294fc4b2bb90.0000000000000000.1\"")
+        );
+    }
+
+    #[test]
+    fn a_table_without_a_guard_has_no_tag() {
+        let unguarded = TableState {
+            version: Version::Unguarded(3),
+            ..state(0, 1)
+        };
+        let tag = representation("", ContentEncoding::Identity).etag(unguarded);
+        assert_eq!(tag, None);
+    }
+
+    #[test]
+    fn a_list_names_a_tag_weak_or_strong_or_any() {
+        let tag = "\"0a.1.0\"";
+        for list in [
+            "\"0a.1.0\"",
+            "W/\"0a.1.0\"",
+            "\"x\", \"0a.1.0\"",
+            "*",
+            " \"0a.1.0\" ",
+        ] {
+            assert!(matches(list, tag), "{list}");
+        }
+        for list in ["", "\"0a.1.1\"", "0a.1.0", "w/\"0a.1.0\"", "\"x,*,y\""] {
+            assert!(!matches(list, tag), "{list}");
+        }
+    }
+
+    #[test]
+    fn an_expectation_is_of_a_strong_tag_or_of_any_answer() {
+        let tag = "\"0a.1.0\"";
+        let holds = |expected, etag| check_if_match(expected, etag).is_ok();
+        for list in ["\"0a.1.0\"", "\"x\", \"0a.1.0\" ,W/\"y\"", "*", " * "] {
+            assert!(holds(Some(list), Some(tag)), "{list}");
+        }
+        for list in ["", "W/\"0a.1.0\"", "\"0a.1.1\"", "0a.1.0", "\"x,*,y\""] {
+            assert!(!holds(Some(list), Some(tag)), "{list}");
+        }
+        assert!(holds(None, Some(tag)) && holds(None, None));
+        assert!(holds(Some("*"), None) && !holds(Some(tag), None));
+    }
+}

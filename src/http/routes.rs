@@ -1,0 +1,176 @@
+//! The list of routes, and the dispatch.
+//!
+//! A route is one row of the list and one handler in `routes/`. A handler is thin: it reads what the status depends
+//! on, and says what the answer is. Its name is the `operationId` in the OpenAPI document.
+
+mod documents;
+mod extent;
+pub mod flows;
+mod health;
+
+use super::auth;
+use super::cors;
+use super::openapi;
+use super::problem::Problem;
+use super::request::{Request, RequestContext};
+use super::response::Response;
+use crate::db::Database;
+use crate::formats::Format;
+use crate::query::parse::refuse_any;
+
+/// A route.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// The path.
+    pub path: &'static str,
+    /// The operation that GET and HEAD ask for.
+    pub operation: Operation,
+    /// The `operationId` of GET: the name of the handler.
+    pub operation_id: &'static str,
+    /// What the operation does.
+    pub summary: &'static str,
+    /// Who may ask.
+    pub access: Access,
+    /// What the query string may hold.
+    pub query: QueryPolicy,
+    /// Whether the answer depends on the table.
+    pub reads_table: bool,
+    /// Whether the path may end in a dot and the name of a format.
+    pub takes_extension: bool,
+}
+
+/// What a route does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// The flows of a window.
+    StreamFlows,
+    /// The ends of the table.
+    GetExtent,
+    /// The schema for loading into BigQuery.
+    GetBigquerySchema,
+    /// The OpenAPI document.
+    GetOpenapi,
+    /// Whether flows can be served.
+    GetHealth,
+}
+
+/// Who may ask for a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Who has the access token, where one is set.
+    Token,
+    /// Anybody.
+    Public,
+}
+
+/// What the query string of a route may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryPolicy {
+    /// The parameters of flows.
+    Parameters,
+    /// Nothing: a parameter is refused.
+    Empty,
+    /// Anything: no probe may fail for a parameter.
+    Ignored,
+}
+
+/// Where flows are.
+pub const FLOWS: &str = "/api/v1/stream/flows";
+
+/// A document of its own: neither the table nor a parameter changes it.
+const DOCUMENT: Route = Route {
+    path: "/api/v1/openapi.json",
+    operation: Operation::GetOpenapi,
+    operation_id: "get_openapi",
+    summary: "This document",
+    access: Access::Token,
+    query: QueryPolicy::Empty,
+    reads_table: false,
+    takes_extension: false,
+};
+
+/// Every route.
+pub const ROUTES: [Route; 5] = [
+    Route {
+        path: FLOWS,
+        operation: Operation::StreamFlows,
+        operation_id: "stream_flows",
+        summary: "The flows of a window",
+        query: QueryPolicy::Parameters,
+        reads_table: true,
+        takes_extension: true,
+        ..DOCUMENT
+    },
+    Route {
+        path: "/api/v1/extent",
+        operation: Operation::GetExtent,
+        operation_id: "get_extent",
+        summary: "The ends of the table",
+        reads_table: true,
+        ..DOCUMENT
+    },
+    Route {
+        path: "/api/v1/schema/bigquery",
+        operation: Operation::GetBigquerySchema,
+        operation_id: "get_bigquery_schema",
+        summary: "The schema for loading into BigQuery",
+        ..DOCUMENT
+    },
+    DOCUMENT,
+    Route {
+        path: "/api/v1/health",
+        operation: Operation::GetHealth,
+        operation_id: "get_health",
+        summary: "Whether flows can be served",
+        access: Access::Public,
+        query: QueryPolicy::Ignored,
+        reads_table: true,
+        ..DOCUMENT
+    },
+];
+
+/// The route of a path.
+fn find(path: &str) -> Option<&'static Route> {
+    ROUTES.iter().find(|route| {
+        let rest = path.strip_prefix(route.path);
+        rest.is_some_and(|rest| rest.is_empty() || (route.takes_extension && is_extension(rest)))
+    })
+}
+
+fn is_extension(text: &str) -> bool {
+    let name = text.strip_prefix('.');
+    name.and_then(Format::from_name).is_some()
+}
+
+/// Answers a request, or says why not.
+///
+/// # Errors
+/// The problem that the client is sent.
+pub async fn dispatch<D: Database>(
+    method: &str,
+    context: RequestContext<'_, D, impl Request>,
+) -> Result<Response<D>, Problem> {
+    let route = find(context.path);
+    let not_found = || Problem::not_found(context.path);
+    if method == "OPTIONS" && context.settings.cors_origin.is_some() {
+        // A preflight carries no token. Its answer is no secret.
+        return route.map(|_| cors::preflight()).ok_or_else(not_found);
+    }
+    if route.is_none_or(|route| route.access == Access::Token) {
+        auth::check(context.settings, context.header("authorization").as_deref())?;
+    }
+    let route = route.ok_or_else(not_found)?;
+    if !matches!(method, "GET" | "HEAD") {
+        return Err(Problem::method_not_allowed(method));
+    }
+    if route.query == QueryPolicy::Empty {
+        refuse_any(context.query)?;
+    }
+    match route.operation {
+        Operation::StreamFlows => flows::stream_flows(&context).await,
+        Operation::GetExtent => extent::get_extent(&context).await,
+        Operation::GetBigquerySchema => documents::get_document(&context, openapi::BIGQUERY_SCHEMA),
+        Operation::GetOpenapi => documents::get_document(&context, openapi::DOCUMENT),
+        Operation::GetHealth => health::get_health(&context).await,
+    }
+}

@@ -1,0 +1,25 @@
+//! JSON documents: the OpenAPI document, the BigQuery schema, and what other routes write as one.
+
+use crate::db::Database;
+use crate::http::etag;
+use crate::http::problem::Problem;
+use crate::http::request::{Request, RequestContext};
+use crate::http::response::Response;
+
+/// A JSON document with an entity tag of its bytes.
+pub(super) fn get_document<D: Database>(
+    context: &RequestContext<'_, D, impl Request>,
+    document: &str,
+) -> Result<Response<D>, Problem> {
+    let etag = etag::document_etag(document);
+    etag::check_if_match(context.header("if-match").as_deref(), Some(&etag))?;
+    let known = context.header("if-none-match");
+    let mut response = if known.is_some_and(|known| etag::matches(&known, &etag)) {
+        Response::empty(304, Vec::new())
+    } else {
+        Response::json(200, document)
+    };
+    let cached = [("etag", etag), ("cache-control", "no-cache".to_owned())];
+    response.headers.extend(cached);
+    Ok(response)
+}

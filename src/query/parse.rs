@@ -1,0 +1,383 @@
+//! The query string becomes a [`Query`], or an error that names the parameter.
+
+use std::borrow::Cow;
+
+use super::cursor::Cursor;
+use super::parameters::{
+    AFTER_ID, CURSOR, END, FORMAT, LIMIT, LINEAGE, PARAMETER_COUNT, PARAMETERS, Parameter,
+    ParameterKind, SCANNED_AFTER, SCANNED_BEFORE,
+};
+use super::selection::{Filter, Selection, Values};
+use super::urlencoded::{check_length, decode};
+use super::{NotAcceptable, ParamError, Query};
+use crate::formats::Format;
+use crate::table::columns::{Column, ColumnType};
+
+impl Query {
+    /// Reads the query string of a request. `default_format` is the format where no parameter names one.
+    ///
+    /// # Errors
+    /// The first parameter that cannot be taken; `default_format` where it is needed and is none; a query string
+    /// that is too long.
+    pub fn parse(
+        query: &str,
+        default_format: Result<Format, NotAcceptable>,
+    ) -> Result<Self, ParamError> {
+        check_length(query)?;
+        let given = Given::read(query)?;
+        let selection = Selection {
+            after: given.integer(&SCANNED_AFTER)?,
+            before: given.integer(&SCANNED_BEFORE)?,
+            after_id: given.integer(&AFTER_ID)?,
+            filters: given.filters()?,
+        };
+        Ok(Self {
+            limit: given.integer(&LIMIT)?,
+            end: match given.one(&END) {
+                None => false,
+                Some("1") => true,
+                Some(other) => return Err(unexpected(&END, other)),
+            },
+            lineage: match given.one(&LINEAGE) {
+                None => None,
+                Some(text) if is_lineage(text) => Some(text.to_owned()),
+                Some(text) => return Err(unexpected(&LINEAGE, text)),
+            },
+            format: match given.one(&FORMAT) {
+                Some(name) => Format::from_name(name).ok_or_else(|| unexpected(&FORMAT, name))?,
+                None => default_format.map_err(ParamError::NotAcceptable)?,
+            },
+            cursor: match given.one(&CURSOR) {
+                Some(text) => Some(Cursor::decode(text, selection.digest()).map_err(|what| {
+                    ParamError::invalid(CURSOR.name, format!("cursor {text:?} {what}"))
+                })?),
+                None => None,
+            },
+            selection,
+        })
+    }
+}
+
+/// The format that a query string names, however faulty the rest is.
+pub fn format_parameter(query: &str) -> Option<Format> {
+    let given = query.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        let is_format = decode(name, name).is_ok_and(|name| name == FORMAT.name);
+        is_format.then(|| decode(name, value).ok()).flatten()
+    });
+    Format::from_name(&given?)
+}
+
+/// Checks the query string of a path that takes no parameter.
+///
+/// # Errors
+/// The first parameter; a query string that is too long.
+pub fn refuse_any(query: &str) -> Result<(), ParamError> {
+    check_length(query)?;
+    let Some(pair) = query.split('&').find(|pair| !pair.is_empty()) else {
+        return Ok(());
+    };
+    let name = pair.split('=').next().unwrap_or_default();
+    let name = decode(name, name)?;
+    let detail = format!("{name:?} is no parameter, expected none here");
+    Err(ParamError::invalid(&name, detail))
+}
+
+/// The decoded values that a query string gives for each of [`PARAMETERS`].
+struct Given<'a>([Vec<Cow<'a, str>>; PARAMETER_COUNT]);
+
+impl<'a> Given<'a> {
+    fn read(query: &'a str) -> Result<Self, ParamError> {
+        let mut given = [const { Vec::new() }; PARAMETER_COUNT];
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name, name)?;
+            let slot = PARAMETERS
+                .iter()
+                .zip(&mut given)
+                .find(|(known, _)| known.name == name);
+            let Some((parameter, slot)) = slot else {
+                return Err(unknown(&name));
+            };
+            if !parameter.kind.repeats() && !slot.is_empty() {
+                let detail = format!("{name} is given more than once, expected once");
+                return Err(ParamError::invalid(&name, detail));
+            }
+            slot.push(decode(&name, value)?);
+        }
+        Ok(Self(given))
+    }
+
+    /// The values of a parameter.
+    fn all(&self, parameter: &Parameter) -> &[Cow<'a, str>] {
+        let mut known = PARAMETERS.iter().zip(&self.0);
+        let found = known.find(|(known, _)| known.name == parameter.name);
+        found
+            .map(|(_, values)| values.as_slice())
+            .unwrap_or_default()
+    }
+
+    /// The value of a parameter that does not repeat.
+    fn one(&self, parameter: &Parameter) -> Option<&str> {
+        self.all(parameter).first().map(|value| &**value)
+    }
+
+    fn filters(&self) -> Result<Vec<Filter>, ParamError> {
+        let mut filters = Vec::new();
+        for (parameter, values) in PARAMETERS.iter().zip(&self.0) {
+            if let ParameterKind::Filter(column) = parameter.kind
+                && !values.is_empty()
+            {
+                filters.push(filter(parameter, column, values)?);
+            }
+        }
+        Ok(filters)
+    }
+
+    fn integer(&self, parameter: &Parameter) -> Result<Option<i64>, ParamError> {
+        let value = self.one(parameter);
+        value.map(|value| integer(parameter, value)).transpose()
+    }
+}
+
+fn filter(
+    parameter: &Parameter,
+    column: &Column,
+    given: &[Cow<'_, str>],
+) -> Result<Filter, ParamError> {
+    let values = match column.column_type {
+        ColumnType::Integer => {
+            let values = given.iter().map(|value| integer(parameter, value));
+            Values::Integers(distinct(values.collect::<Result<_, _>>()?))
+        }
+        ColumnType::Text if given.iter().any(|value| value.is_empty()) => {
+            return Err(unexpected(parameter, ""));
+        }
+        ColumnType::Text => {
+            let values = given.iter().map(|value| value.clone().into_owned());
+            Values::Texts(distinct(values.collect()))
+        }
+    };
+    Ok(Filter {
+        column: parameter.name,
+        values,
+    })
+}
+
+/// The values in order and each once.
+fn distinct<T: Ord>(mut values: Vec<T>) -> Vec<T> {
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+/// Decimal digits with an optional minus, at least what the parameter's kind says.
+fn integer(parameter: &Parameter, value: &str) -> Result<i64, ParamError> {
+    let least = match parameter.kind {
+        ParameterKind::Integer(least) => least,
+        _ => i64::MIN,
+    };
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let is_decimal = digits.bytes().all(|b| b.is_ascii_digit());
+    match value.parse() {
+        Ok(number) if is_decimal && number >= least => Ok(number),
+        _ => Err(unexpected(parameter, value)),
+    }
+}
+
+fn is_lineage(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn unexpected(parameter: &Parameter, value: &str) -> ParamError {
+    ParamError::unexpected(parameter.name, value, parameter.expected)
+}
+
+fn unknown(name: &str) -> ParamError {
+    let known = PARAMETERS.map(|parameter| parameter.name).join(", ");
+    let detail = format!("{name:?} is no parameter, expected one of {known}");
+    ParamError::invalid(name, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::cursor::CursorSeek;
+    use crate::table::key::RowKey;
+
+    fn try_parse(query: &str) -> Result<Query, ParamError> {
+        Query::parse(query, Ok(Format::Json))
+    }
+
+    fn parse(query: &str) -> Query {
+        try_parse(query).unwrap_or_else(|error| panic!("{query}: {error:?}"))
+    }
+
+    #[track_caller]
+    fn error_detail(query: &str) -> String {
+        match try_parse(query) {
+            Err(ParamError::Invalid { detail, .. }) => detail,
+            other => panic!("{query}: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn refused(query: &str, detail: &str) {
+        assert_eq!(error_detail(query), detail, "{query}");
+    }
+
+    #[test]
+    fn nothing_given_means_all_flows_as_json() {
+        let selection = Selection::default();
+        let all = Query {
+            selection,
+            limit: None,
+            format: Format::Json,
+            cursor: None,
+            end: false,
+            lineage: None,
+        };
+        assert_eq!(parse(""), all);
+        assert_eq!(parse("&&"), all);
+    }
+
+    #[test]
+    fn a_lineage_is_sixteen_small_hexadecimal_digits() {
+        let lineage = "0123456789abcdef";
+        let parsed = parse(&format!("lineage={lineage}"));
+        assert_eq!(parsed.lineage.as_deref(), Some(lineage));
+        assert_eq!(parsed.selection, Selection::default());
+        for wrong in [
+            "",
+            "0123456789abcde",
+            "0123456789abcdef0",
+            "0123456789ABCDEF",
+            "0123456789abcdeg",
+        ] {
+            refused(
+                &format!("lineage={wrong}"),
+                &format!(
+                    "lineage is {wrong:?}, expected 16 hexadecimal digits, as in `Flow-Lineage`"
+                ),
+            );
+        }
+    }
+
+    #[test]
+    fn integers_reach_both_ends_of_64_bits() {
+        let query = parse("scanned_after=-9223372036854775808&scanned_before=9223372036854775807");
+        assert_eq!(query.selection.after, Some(i64::MIN));
+        assert_eq!(query.selection.before, Some(i64::MAX));
+        assert_eq!(parse("limit=0").limit, Some(0));
+        assert_eq!(parse("scanned%5Fafter=%31").selection.after, Some(1));
+        assert_eq!(parse("after_id=-1").selection.after_id, Some(-1));
+    }
+
+    #[test]
+    fn filters_repeat_and_name_their_column() {
+        let filters = parse("dst_port=N1&protocol=17&dst_port=443&protocol=6&dst_port=N1")
+            .selection
+            .filters;
+        let ports = Values::Texts(vec!["443".into(), "N1".into()]);
+        let protocols = Values::Integers(vec![6, 17]);
+        let expected = [("dst_port", ports), ("protocol", protocols)];
+        assert_eq!(
+            filters,
+            expected.map(|(column, values)| Filter { column, values })
+        );
+        assert_eq!(
+            parse("src_comp=a+%26%2B").selection.filters[0].values,
+            Values::Texts(vec!["a &+".into()])
+        );
+        refused("src_comp=", r#"src_comp is "", expected text"#);
+        refused(
+            "protocol=tcp",
+            r#"protocol is "tcp", expected a 64-bit integer"#,
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_value_and_what_was_expected() {
+        refused("limit=", r#"limit is "", expected a 64-bit integer >= 0"#);
+        refused("limit", r#"limit is "", expected a 64-bit integer >= 0"#);
+        refused(
+            "limit=-1",
+            r#"limit is "-1", expected a 64-bit integer >= 0"#,
+        );
+        refused(
+            "limit=%2B1",
+            r#"limit is "+1", expected a 64-bit integer >= 0"#,
+        );
+        refused(
+            "limit=1_0",
+            r#"limit is "1_0", expected a 64-bit integer >= 0"#,
+        );
+        let seconds = "expected a 64-bit integer (seconds)";
+        refused(
+            "scanned_after=x",
+            &format!("scanned_after is \"x\", {seconds}"),
+        );
+        refused(
+            "scanned_after=1.5",
+            &format!("scanned_after is \"1.5\", {seconds}"),
+        );
+        refused(
+            "scanned_after=1+2",
+            &format!("scanned_after is \"1 2\", {seconds}"),
+        );
+        let above = "9223372036854775808";
+        refused(
+            &format!("scanned_before={above}"),
+            &format!("scanned_before is \"{above}\", {seconds}"),
+        );
+        let escapes = "expected UTF-8 with %XX escapes";
+        refused(
+            "scanned_before=%C3%28",
+            &format!("scanned_before is \"%C3%28\", {escapes}"),
+        );
+        refused(
+            "scanned_before=%4",
+            &format!("scanned_before is \"%4\", {escapes}"),
+        );
+        refused(
+            "limit=1&limit=1",
+            "limit is given more than once, expected once",
+        );
+    }
+
+    #[test]
+    fn unknown_parameters_and_formats_are_refused() {
+        let detail = error_detail("since=1");
+        let expected = r#""since" is no parameter, expected one of scanned_after,"#;
+        assert!(detail.starts_with(expected), "{detail}");
+        refused(
+            "format=yaml",
+            &format!("format is \"yaml\", expected {}", Format::EXPECTED),
+        );
+    }
+
+    #[test]
+    fn a_cursor_belongs_to_its_selection_whatever_the_limit_and_format() {
+        let selection = parse("scanned_after=1&src_comp=a&src_comp=b").selection;
+        let key = RowKey { time: 2, id: 3 };
+        let cursor = Cursor {
+            max_id: 9,
+            seek: CursorSeek::AfterKey(key),
+            guard: None,
+        };
+        let text = cursor.encode(selection.digest());
+        let other_order = parse(&format!(
+            "limit=5&format=csv&src_comp=b&src_comp=a&scanned_after=1&cursor={text}"
+        ));
+        assert_eq!(other_order.cursor, Some(cursor));
+        for other in [
+            "scanned_after=2&src_comp=a&src_comp=b",
+            "scanned_after=1&src_comp=a",
+            "scanned_after=1&dst_comp=a&dst_comp=b",
+            "",
+        ] {
+            let detail = error_detail(&format!("{other}&cursor={text}"));
+            assert!(detail.contains("another question"), "{other}: {detail}");
+        }
+    }
+}

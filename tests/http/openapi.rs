@@ -1,0 +1,540 @@
+//! The OpenAPI document and the BigQuery schema, made from the code's lists of routes, parameters, formats, columns and
+//! problems.
+//!
+//! The files that the component holds are compared with them. `BLESS=1 cargo test` rewrites the files.
+
+use flow_window::formats::{Encoder, Format};
+use flow_window::http::openapi;
+use flow_window::http::problem::ProblemKind;
+use flow_window::http::routes::{Access, FLOWS, ROUTES, Route};
+use flow_window::query::parameters::{PARAMETERS, Parameter, ParameterKind};
+use flow_window::rows::reader::RecordReader;
+use flow_window::table::columns::{COLUMNS, Column, ColumnType};
+use serde_json::{Map, Value, json};
+
+/// The schema that `bq load --schema` takes for the flows: name, type and mode of each field.
+fn bigquery_schema() -> Value {
+    COLUMNS
+        .iter()
+        .map(|column| {
+            json!({
+                "name": column.name,
+                "type": match column.column_type { ColumnType::Integer => "INTEGER", ColumnType::Text => "STRING" },
+                // Tables from elsewhere may hold nulls, except in the key.
+                "mode": if column.is_key { "REQUIRED" } else { "NULLABLE" },
+            })
+        })
+        .collect()
+}
+
+/// The OpenAPI document.
+fn document() -> Value {
+    let mut paths = Map::new();
+    for route in &ROUTES {
+        if route.path == FLOWS {
+            paths.insert(FLOWS.into(), flows_path(""));
+            paths.insert(format!("{FLOWS}.{{ending}}"), flows_path("_by_ending"));
+        } else {
+            paths.insert(route.path.into(), document_path(route));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "flow-window",
+            "version": "1",
+            "summary": "A time window of network-flow records",
+            "description": "Any window of any size, in constant memory on both sides. An answer whose \
+                            connection is closed without its proper end is not complete.",
+        },
+        "servers": [{ "url": "../..", "description": "what the path of this document is under, be it a proxy's prefix" }],
+        "security": [{}, { "token": [] }],
+        "paths": paths,
+        "components": {
+            "parameters": parameters(),
+            "headers": headers(),
+            "responses": flow_responses().into_iter().chain(problem_responses()).collect::<Map<_, _>>(),
+            "schemas": schemas(),
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "asked for where the variable `api_token` is set",
+                },
+            },
+        },
+    })
+}
+
+/// The path of flows, as it is or with the format as its ending.
+fn flows_path(suffix: &str) -> Value {
+    let operation = |name: &str, summary: &str, ok: &str| {
+        let mut responses =
+            json!({ "200": reference("responses", ok), "304": reference("responses", "304") });
+        add_problems(
+            &mut responses,
+            &[
+                "400", "401", "405", "406", "410", "412", "414", "500", "503",
+            ],
+        );
+        if !suffix.is_empty() {
+            add_problems(&mut responses, &["404"]);
+        }
+        json!({
+            "operationId": format!("{name}{suffix}"),
+            "summary": summary,
+            "responses": responses,
+        })
+    };
+    let mut parameters = parameter_references();
+    if !suffix.is_empty() {
+        parameters.insert(0, reference("parameters", "ending"));
+    }
+    json!({
+        "parameters": parameters,
+        "get": operation("stream_flows", "The flows of a window", "Flows"),
+        "head": operation("head_flows", "The headers of the flows of a window", "FlowsHead"),
+    })
+}
+
+/// The responses that are no problem.
+fn flow_responses() -> Map<String, Value> {
+    let validators = [
+        "ETag",
+        "Vary",
+        "Cache-Control",
+        "Flow-Lineage",
+        "Flow-Watermark",
+    ];
+    let headers = [&validators[..], &["Link", "Content-Disposition"]].concat();
+    let headers = references("headers", &headers);
+    let content: Map<_, _> = Format::ALL
+        .iter()
+        .map(|format| (format.media_type().into(), content(*format)))
+        .collect();
+    let described = "the flows, frozen when the answer started";
+    let all = json!({
+        "Flows": { "description": described, "headers": headers, "content": content },
+        "FlowsHead": { "description": described, "headers": headers },
+        "304": {
+            "description": "what `If-None-Match` names is current",
+            "headers": references("headers", &validators),
+        },
+        "Document304": {
+            "description": "what `If-None-Match` names is current",
+            "headers": references("headers", &["ETag", "Cache-Control"]),
+        },
+    });
+    all.as_object().cloned().unwrap_or_default()
+}
+
+/// The schema of what a route answers: its handler's name without `get_`, each word with a capital.
+fn schema_name(route: &Route) -> String {
+    let words = route.operation_id.split('_').skip(1);
+    let named = words.map(|word| word[..1].to_uppercase() + &word[1..]);
+    named
+        .collect::<String>()
+        .replace("BigquerySchema", "BigQuerySchema")
+        .replace("Openapi", "OpenApi")
+}
+
+/// A path that answers with one JSON document.
+fn document_path(route: &Route) -> Value {
+    let (operation, summary) = (route.operation_id, route.summary);
+    let is_public = route.access == Access::Public;
+    let headers: &[_] = if is_public {
+        &["Cache-Control"]
+    } else {
+        &["ETag", "Cache-Control"]
+    };
+    let headers = references("headers", headers);
+    let content =
+        json!({ "application/json": { "schema": reference("schemas", &schema_name(route)) } });
+    let answer = |method: &str, description: &str| {
+        let mut answer = json!({ "description": description, "headers": headers });
+        if method == "get" {
+            insert(&mut answer, "content", content.clone());
+        }
+        answer
+    };
+    let described = |method: &str| {
+        let mut responses = json!({ "200": answer(method, summary) });
+        if is_public {
+            let unfit = answer(method, "flows cannot be served; `detail` says why");
+            insert(&mut responses, "503", unfit);
+        } else {
+            let unchanged = reference("responses", "Document304");
+            insert(&mut responses, "304", unchanged);
+            add_problems(&mut responses, &["400", "401", "412", "414"]);
+        }
+        add_problems(&mut responses, &["405"]);
+        if route.reads_table && !is_public {
+            add_problems(&mut responses, &["500", "503"]);
+        }
+        let mut described = json!({
+            "operationId": operation.replacen("get", method, 1),
+            "summary": summary,
+            "responses": responses,
+        });
+        if is_public {
+            insert(&mut described, "security", json!([]));
+        }
+        described
+    };
+    let mut path = json!({ "get": described("get"), "head": described("head") });
+    if !is_public {
+        let conditions = ["If-Match", "If-None-Match"].map(|name| reference("parameters", name));
+        insert(&mut path, "parameters", json!(conditions));
+    }
+    path
+}
+
+/// One format's body.
+fn content(format: Format) -> Value {
+    let flow = reference("schemas", "Flow");
+    match format {
+        Format::Json => json!({
+            "schema": { "type": "array", "items": flow },
+            "example": [COLUMNS.iter().map(|column| (column.name.to_owned(), example(column))).collect::<Map<_, _>>()],
+        }),
+        Format::Ndjson => json!({
+            "schema": { "type": "string", "description": "a flow as a JSON object on each line" },
+            "example": written(Format::Ndjson),
+        }),
+        Format::Csv => json!({
+            "schema": { "type": "string", "description": "RFC 4180 with a header line" },
+            "example": written(Format::Csv),
+        }),
+        Format::Xml => json!({
+            "schema": { "type": "array", "items": flow, "xml": { "name": "records", "wrapped": true } },
+            "example": written(Format::Xml),
+        }),
+    }
+}
+
+/// The example as the component writes it.
+fn written(format: Format) -> String {
+    let row: Vec<_> = COLUMNS
+        .iter()
+        .map(|column| example(column).to_string())
+        .collect();
+    let packed = format!("[{}]", row.join(","));
+    let mut encoder = Encoder::new(format, None);
+    let mut records = RecordReader::new(packed.as_bytes(), 1).unwrap();
+    encoder.write(&mut records, usize::MAX).unwrap();
+    encoder.finish();
+    String::from_utf8(encoder.take()).unwrap()
+}
+
+/// A column's value in the first row that LANL published.
+fn example(column: &Column) -> Value {
+    let value = column.example;
+    match column.column_type {
+        ColumnType::Integer => value.parse::<i64>().map_or(Value::Null, Value::from),
+        ColumnType::Text => value.into(),
+    }
+}
+
+/// The parameters of the query string, and the headers that are looked at.
+fn parameters() -> Map<String, Value> {
+    let mut all: Map<_, _> = PARAMETERS
+        .iter()
+        .map(|p| (p.name.to_owned(), parameter(p)))
+        .collect();
+    let ending = json!({
+        "name": "ending",
+        "in": "path",
+        "required": true,
+        "description": "the format, where `format` does not say otherwise",
+        "schema": { "type": "string", "enum": Format::ALL.map(Format::name) },
+    });
+    all.insert("ending".into(), ending);
+    for (name, description) in [
+        (
+            "If-Match",
+            "entity tags of answers that are expected; any other gets a 412",
+        ),
+        (
+            "If-None-Match",
+            "entity tags of answers that are known; a current one gets a 304",
+        ),
+        (
+            "Accept-Encoding",
+            "`gzip` gets gzip, unless the operator has turned it off",
+        ),
+    ] {
+        let header = json!({
+            "name": name,
+            "in": "header",
+            "description": description,
+            "schema": { "type": "string" },
+        });
+        all.insert(name.into(), header);
+    }
+    all
+}
+
+fn parameter(parameter: &Parameter) -> Value {
+    let integer = |least: i64| json!({ "type": "integer", "format": "int64", "minimum": least, "maximum": i64::MAX });
+    let any = |items: Value| json!({ "type": "array", "items": items, "minItems": 1 });
+    let schema = match parameter.kind {
+        ParameterKind::Integer(least) => integer(least),
+        ParameterKind::Format => {
+            json!({ "type": "string", "enum": Format::ALL.map(Format::name), "default": Format::default().name() })
+        }
+        ParameterKind::Cursor => json!({ "type": "string", "format": "flow-window-cursor" }),
+        ParameterKind::Lineage => json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
+        ParameterKind::Switch => json!({ "type": "string", "enum": ["1"] }),
+        ParameterKind::Filter(column) => any(match column.column_type {
+            ColumnType::Integer => integer(i64::MIN),
+            ColumnType::Text => json!({ "type": "string", "minLength": 1 }),
+        }),
+    };
+    json!({
+        "name": parameter.name,
+        "in": "query",
+        "description": format!("{}; {}", parameter.expected, parameter.description),
+        "schema": schema,
+    })
+}
+
+fn parameter_references() -> Vec<Value> {
+    let names = PARAMETERS.iter().map(|parameter| parameter.name);
+    names
+        .chain(["If-Match", "If-None-Match", "Accept-Encoding"])
+        .map(|name| reference("parameters", name))
+        .collect()
+}
+
+fn headers() -> Value {
+    let header =
+        |description: &str, schema: Value| json!({ "description": description, "schema": schema });
+    let text = || json!({ "type": "string" });
+    json!({
+        "ETag": header("changes with the representation, with every edit and with any new flow; only a table with a guard has one", text()),
+        "Vary": header("what of the request the answer depends on", text()),
+        "Cache-Control": header("`no-cache`: ask with `If-None-Match` before using a stored answer; `no-store` of a problem: store none", text()),
+        "Flow-Watermark": header(
+            "a client that has stored the whole answer goes on with `after_id` = this; not on an answer in the order of time that a limit has cut",
+            json!({ "type": "integer", "format": "int64" }),
+        ),
+        "Flow-Lineage": header(
+            "changes when flows are edited or replaced, so that new ids do not tell all; `lineage` = this asks for no other",
+            text(),
+        ),
+        "Link": header("`<…>; rel=\"next\"` when a limit has cut the answer short", text()),
+        "Content-Disposition": header("a name for the file that the answer is stored in", text()),
+        "Retry-After": header("seconds after which to try again", json!({ "type": "integer" })),
+        "WWW-Authenticate": header("the scheme, Bearer", text()),
+        "Allow": header("the methods that are", text()),
+    })
+}
+
+/// A response for each status that is a problem.
+fn problem_responses() -> Map<String, Value> {
+    let mut responses = Map::new();
+    for kind in ProblemKind::ALL {
+        let status = kind.status().to_string();
+        let titled = |title: &str| match responses.get(&status) {
+            Some(known) => format!(
+                "{}; {title}",
+                known["description"].as_str().unwrap_or_default()
+            ),
+            None => title.to_owned(),
+        };
+        let example = json!({
+            "type": kind.type_uri(),
+            "title": kind.title(),
+            "status": kind.status(),
+            "detail": "what was found, and what was expected",
+        });
+        let schema = reference("schemas", "Problem");
+        let mut response = json!({
+            "description": titled(kind.title()),
+            "content": {
+                "application/problem+json": { "schema": schema, "example": example },
+                "application/problem+xml": { "schema": schema },
+            },
+        });
+        let header = match kind.status() {
+            401 => Some("WWW-Authenticate"),
+            405 => Some("Allow"),
+            503 => Some("Retry-After"),
+            _ => None,
+        };
+        let headers: Vec<_> = ["Vary", "Cache-Control"]
+            .into_iter()
+            .chain(header)
+            .collect();
+        insert(&mut response, "headers", references("headers", &headers));
+        responses.insert(status, response);
+    }
+    responses
+}
+
+fn add_problems(responses: &mut Value, statuses: &[&str]) {
+    for status in statuses {
+        insert(responses, status, reference("responses", status));
+    }
+}
+
+fn schemas() -> Value {
+    let integer = json!({ "type": ["integer", "null"], "format": "int64" });
+    let fields: Map<_, _> = COLUMNS
+        .iter()
+        .map(|column| {
+            let kind = match column.column_type {
+                ColumnType::Integer => "integer",
+                ColumnType::Text => "string",
+            };
+            let mut schema = json!({
+                "type": if column.is_key { json!(kind) } else { json!([kind, "null"]) },
+                "description": column.description,
+            });
+            if column.column_type == ColumnType::Integer {
+                insert(&mut schema, "format", "int64".into());
+            }
+            (column.name.to_owned(), schema)
+        })
+        .collect();
+    json!({
+        "Flow": {
+            "type": "object",
+            "properties": fields,
+            "required": COLUMNS.map(|column| column.name),
+            "additionalProperties": false,
+            "xml": { "name": "record" },
+        },
+        "Problem": {
+            "type": "object",
+            "description": "problem details, RFC 9457",
+            "properties": {
+                "type": { "type": "string", "format": "uri", "enum": ProblemKind::ALL.map(ProblemKind::type_uri) },
+                "title": { "type": "string", "enum": ProblemKind::ALL.map(ProblemKind::title) },
+                "status": { "type": "integer" },
+                "detail": { "type": "string" },
+                "parameter": { "type": "string", "description": "the parameter at fault" },
+            },
+            "required": ["type", "title", "status", "detail"],
+            "additionalProperties": false,
+        },
+        "Extent": {
+            "type": "object",
+            "properties": {
+                "first_time": integer, "last_time": integer, "first_id": integer, "last_id": integer,
+                "lineage": { "type": ["string", "null"] },
+            },
+            "required": ["first_time", "last_time", "first_id", "last_id", "lineage"],
+            "additionalProperties": false,
+        },
+        "BigQuerySchema": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": { "type": "string" },
+                    "type": { "enum": ["INTEGER", "STRING"] },
+                    "mode": { "enum": ["REQUIRED", "NULLABLE"] },
+                },
+                "required": ["name", "type", "mode"],
+                "additionalProperties": false,
+            },
+        },
+        "Health": {
+            "type": "object",
+            "properties": { "status": { "enum": ["ok", "unavailable"] }, "detail": { "type": "string" }, "warning": { "type": "string" } },
+            "required": ["status"],
+            "additionalProperties": false,
+        },
+        "OpenApi": { "type": "object", "required": ["openapi", "info", "paths"] },
+    })
+}
+
+fn reference(kind: &str, name: &str) -> Value {
+    json!({ "$ref": format!("#/components/{kind}/{name}") })
+}
+
+fn references(kind: &str, names: &[&str]) -> Value {
+    names
+        .iter()
+        .map(|name| ((*name).to_owned(), reference(kind, name)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+/// Sets a key of an object.
+fn insert(object: &mut Value, key: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value);
+    }
+}
+
+/// Compares a file of the component with what is made here.
+#[track_caller]
+fn hold(name: &str, held: &str, made: &Value) {
+    let made = format!("{made:#}\n");
+    if std::env::var_os("BLESS").is_some() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/openapi");
+        std::fs::write(folder.join(name), made).unwrap();
+    } else {
+        assert!(
+            held == made,
+            "src/http/openapi/{name} has drifted; BLESS=1 cargo test rewrites it"
+        );
+    }
+}
+
+#[test]
+fn the_documents_say_what_the_code_does() {
+    hold("document.json", openapi::DOCUMENT, &document());
+    hold(
+        "bigquery.json",
+        openapi::BIGQUERY_SCHEMA,
+        &bigquery_schema(),
+    );
+}
+
+/// Every `$ref` in a document.
+fn collect<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(object) => {
+            found.extend(object.get("$ref").and_then(Value::as_str));
+            object.values().for_each(|value| collect(value, found));
+        }
+        Value::Array(array) => array.iter().for_each(|value| collect(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    let document = document();
+    let mut references = Vec::new();
+    collect(&document, &mut references);
+    assert!(references.len() > 50, "{references:#?}");
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+#[test]
+fn every_problem_and_every_parameter_is_described() {
+    let document = document();
+    let flows = &document["paths"][FLOWS]["get"];
+    for kind in ProblemKind::ALL {
+        let status = kind.status().to_string();
+        assert!(
+            document["components"]["responses"][&status].is_object(),
+            "{status}"
+        );
+        if status != "404" {
+            assert!(flows["responses"][&status].is_object(), "{status}");
+        }
+    }
+    let listed = document["paths"][FLOWS]["parameters"]
+        .as_array()
+        .unwrap()
+        .len();
+    assert_eq!(listed, PARAMETERS.len() + 3);
+}
