@@ -1,27 +1,74 @@
 //! The documents and the code say the same, and the component is what it should be.
 
 use flow_window::formats::Format;
+use flow_window::http::openapi::DOCUMENT;
 use flow_window::http::problem::ProblemKind;
 use flow_window::query::parameters::PARAMETERS;
 use flow_window::settings::VARIABLES;
+use serde_json::Value;
 
 const README: &str = include_str!("../../README.md");
+const API: &str = include_str!("../../docs/api.md");
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
+
+/// Asserts that a document has this text.
+#[track_caller]
+fn has(document: &str, name: &str, text: &str) {
+    assert!(document.contains(text), "{name} lacks\n{text}");
+}
 
 #[test]
-fn the_readme_has_a_row_for_every_parameter_and_format() {
+fn the_api_has_a_row_for_every_parameter_and_format() {
     for parameter in PARAMETERS {
         let (name, expected) = (parameter.name, parameter.expected);
         let row = format!("| `{name}` | {expected} | {} |", parameter.description);
-        assert!(README.contains(&row), "README lacks {row}");
+        has(API, "docs/api.md", &row);
     }
     for format in Format::ALL {
         let row = format!("| `{}` | `{}` |", format.name(), format.content_type());
-        assert!(README.contains(&row), "README lacks {row}");
+        has(API, "docs/api.md", &row);
     }
 }
 
 #[test]
-fn the_readme_and_the_manifest_have_every_variable() {
+fn the_api_has_a_row_for_every_path_header_and_field_of_the_openapi_document() {
+    let document: Value = serde_json::from_str(DOCUMENT).expect("JSON");
+    let members = |pointer: &str| {
+        let object = document.pointer(pointer).and_then(Value::as_object);
+        object.unwrap_or_else(|| panic!("no object at {pointer}"))
+    };
+    for name in members("/paths").keys() {
+        has(API, "docs/api.md", &format!("\n| `{name}` | "));
+    }
+    for name in members("/components/headers").keys() {
+        has(API, "docs/api.md", &format!("\n| `{name}` | "));
+    }
+    for (name, schema) in members("/components/schemas/Flow/properties") {
+        // `integer`, or `["integer", "null"]`.
+        let kind = schema["type"].as_str().or(schema["type"][0].as_str());
+        let kind = kind.unwrap_or_else(|| panic!("{name} has no type"));
+        let description = schema["description"].as_str().unwrap_or_default();
+        let row = format!("\n| `{name}` | {kind} | {description} |\n");
+        has(API, "docs/api.md", &row);
+    }
+}
+
+#[test]
+fn the_readme_names_every_parameter_and_format_in_at_most_100_lines() {
+    let parameters = PARAMETERS.iter().map(|parameter| parameter.name);
+    for name in parameters.chain(Format::ALL.map(Format::name)) {
+        let named = [format!("`{name}`"), format!("`{name}=")];
+        assert!(
+            named.iter().any(|name| README.contains(name)),
+            "README lacks {name}"
+        );
+    }
+    let lines = README.lines().count();
+    assert!(lines <= 100, "{lines} lines");
+}
+
+#[test]
+fn the_manual_and_the_manifest_have_every_variable() {
     let manifest = include_str!("../../spin.toml");
     for variable in VARIABLES {
         let (name, default) = (variable.name, variable.default);
@@ -31,35 +78,32 @@ fn the_readme_and_the_manifest_have_every_variable() {
             format!("`{default}`")
         };
         let row = format!("| `{name}` | {shown} | {} |", variable.description);
-        assert!(README.contains(&row), "README lacks {row}");
+        has(OPERATIONS, "docs/operations.md", &row);
         let declared = format!("{name} = {{ default = \"{default}\"");
+        has(manifest, "spin.toml", &declared);
         let passed_on = format!("{name} = \"{{{{ {name} }}}}\"");
-        assert!(manifest.contains(&declared), "spin.toml lacks {declared}");
-        assert!(manifest.contains(&passed_on), "spin.toml lacks {passed_on}");
+        has(manifest, "spin.toml", &passed_on);
     }
 }
 
 #[test]
-fn every_kind_of_problem_has_a_name_and_a_section_of_the_readme() {
+fn every_kind_of_problem_has_a_name_and_a_section_of_the_api() {
     for kind in ProblemKind::ALL {
         let title = kind.title();
-        let section = format!("\n### {title}\n{}", kind.status());
-        assert!(README.contains(&section), "README lacks {section}");
         let name = title.to_lowercase().replace(' ', "-");
         let uri = format!("urn:problem-type:flow-window:{name}");
         assert_eq!(kind.type_uri(), uri);
+        let section = format!("\n### {title}\n{}", kind.status());
+        has(API, "docs/api.md", &section);
+        has(API, "docs/api.md", &format!("`{uri}`. "));
     }
 }
 
 #[test]
 fn the_manual_quotes_the_configuration_of_nginx_that_is_tested() {
-    let manual = include_str!("../../docs/operations.md");
     let tested = include_str!("../../docs/nginx.conf");
     let quoted = format!("```nginx\n{tested}```\n");
-    assert!(
-        manual.contains(&quoted),
-        "docs/operations.md lacks\n{quoted}"
-    );
+    has(OPERATIONS, "docs/operations.md", &quoted);
 }
 
 #[test]
