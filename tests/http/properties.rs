@@ -130,7 +130,7 @@ fn sizes() -> impl Strategy<Value = usize> {
 fn tables() -> impl Strategy<Value = Table> {
     let origins = select(vec![0, 1, -30, i64::MIN, i64::MAX - 40, 5_000_000]);
     let seconds = select(vec![1_u64, 2, 5, 40, 1000]);
-    // Not the least integer itself: no watermark of an empty table lies below it (README, limits).
+    // Not the least integer itself: no watermark of an empty table lies below it (docs/api.md, polling).
     let first_ids = select(vec![1_i64, 0, -700, 1 << 40, i64::MIN + 1]);
     let batches = (sizes(), vec(0..40_usize, 1..PORTIONS));
     let gaps = select(vec![1_u64, 1, 3, 1000]);

@@ -1,7 +1,7 @@
 //! Whatever a table can hold: a right answer that independent parsers read, or one that is clearly none.
 //!
-//! What is right is worked out here from what rusqlite reads of the same table, by the rules of the
-//! README: six fields are integers and four are text, whatever the database stores; a null stays a null;
+//! What is right is worked out here from what rusqlite reads of the same table, by the rules of
+//! docs/api.md: six fields are integers and four are text, whatever the database stores; a null stays a null;
 //! what cannot be written as its field's type is refused.
 
 use rusqlite::types::ValueRef;
@@ -751,7 +751,7 @@ fn a_text_beyond_the_hosts_row_is_a_problem_and_the_flows_before_it_are_none_the
 
 /// What the server's memory may reach for one window of texts of 1 MiB, in KiB. SQLite packs a page up to
 /// its own limit of 10^9 bytes before it or the host refuses it, and the page is read again with fewer
-/// flows; that limit is what bounds the memory, whatever the window. README names it.
+/// flows; that limit is what bounds the memory, whatever the window. docs/operations.md names it.
 const MOST_FOR_LONG_TEXTS: u64 = 1280 << 10;
 
 /// A table of `count` flows of which those behind `short` hold a text of 1 MiB, made as it is read, so that

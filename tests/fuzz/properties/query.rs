@@ -65,7 +65,7 @@ fn check_request(query: &str, fallback: FormatPreference<'_>) {
 /// What may be named as the parameter at fault, and `None` where `Accept` is at fault.
 type Faults = BTreeSet<Option<String>>;
 
-/// The query by the README's table, everything that is wrong with it at once.
+/// The query by the table of docs/api.md, everything that is wrong with it at once.
 fn reference(query: &str, fallback: FormatPreference<'_>) -> (Option<Query>, Faults) {
     let mut faults = Faults::new();
     let mut given: BTreeMap<String, Vec<String>> = BTreeMap::new();
