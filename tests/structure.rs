@@ -1,4 +1,4 @@
-//! What the layout promises, held against the files of `src/`.
+//! What the layout promises, held against the files of `src/` and the documents.
 //!
 //! Each rule names the files that a kind of line may stand in.
 
@@ -215,4 +215,108 @@ fn words_of_the_field_replace_words_of_our_own() {
             has_word(line, word)
         });
     }
+}
+
+/// The documents, with their paths.
+fn documents() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in [root.to_owned(), root.join("docs")] {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|end| end == "md") {
+                let text = std::fs::read_to_string(&path).expect("text");
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(found.len() >= 8, "{found:?}");
+    found
+}
+
+/// A document without its blocks of code, in parts.
+fn prose(document: &str) -> impl Iterator<Item = &str> {
+    document.split("```").step_by(2)
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(document: &str) -> impl Iterator<Item = String> {
+    let lines = prose(document).flat_map(str::lines);
+    lines.filter(|line| line.starts_with('#')).map(|heading| {
+        let title = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        let title: String = title.chars().filter(kept).collect();
+        title.replace(' ', "-")
+    })
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    for (path, document) in documents() {
+        let behind = prose(&document).flat_map(|part| part.split("](").skip(1));
+        let links = behind.filter_map(|text| text.split_once(')'));
+        for (link, _) in links.filter(|(link, _)| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                file => path.with_file_name(file),
+            };
+            assert!(target.exists(), "{}: {link}", path.display());
+            if !anchor.is_empty() {
+                let text = std::fs::read_to_string(&target).expect("a document");
+                assert!(
+                    anchors(&text).any(|known| known == anchor),
+                    "{}: no heading for {link}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_that_the_documents_name_is_there() {
+    // Files of the layout to come. The list may only shrink.
+    let expected = [
+        "src/db/mod.rs",
+        "src/db/pager.rs",
+        "src/db/readiness.rs",
+        "src/db/sql/",
+        "src/export/pipeline.rs",
+        "src/formats/mod.rs",
+        "src/http/problem.rs",
+        "src/http/routes.rs",
+        "src/query/",
+        "src/query/parameters.rs",
+        "src/table/columns.rs",
+        "src/table/schema.sql",
+        "tests/contract/",
+        "tests/contract/formats.rs",
+        "tests/contract/problems.rs",
+        "tests/resilience/",
+        "tests/resilience/proxy.rs",
+        "tests/resilience/replace.rs",
+        "tests/support/",
+        "tests/test-host",
+        "tests/test-host/",
+        "tools/flows/",
+        "tools/flows/src/generate.rs",
+        "tools/flows/src/lanl.rs",
+        "tools/flows/tests/",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["src/", "components/", "tools/", "tests/", "docs/", ".ci/"];
+    let mut missing = BTreeSet::new();
+    for (_, document) in documents() {
+        for name in prose(&document).flat_map(|part| part.split('`').skip(1).step_by(2)) {
+            // `NAME` stands for a file that somebody adds.
+            let is_path = folders.iter().any(|folder| name.starts_with(folder));
+            if is_path && !name.contains("NAME") && !root.join(name).exists() {
+                missing.insert(name.to_owned());
+            }
+        }
+    }
+    let expected = expected.map(str::to_owned).into();
+    let unknown: Vec<_> = missing.difference(&expected).collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
 }
