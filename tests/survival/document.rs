@@ -81,7 +81,10 @@ fn object(map: &serde_json::Map<String, serde_json::Value>) -> Result<Record, St
         }
         (value, _) => Err(format!("{name} is {value}")),
     };
-    COLUMNS.iter().map(|f| cell((f.name, f.column_type))).collect()
+    COLUMNS
+        .iter()
+        .map(|f| cell((f.name, f.column_type)))
+        .collect()
 }
 
 fn csv(body: &[u8]) -> Result<Vec<Record>, String> {

@@ -504,7 +504,8 @@ impl Sequence {
             "whole answer"
         });
         if let Some(etag) = whole.etag.clone() {
-            self.remember_tag(request, etag, &answer, fitting[fitting.len() - 1]);
+            // A portion may fit several states, between which flows arrived beyond it. Its tag is of one of them.
+            self.remember_tag(request, etag, &answer, fitting[0]);
         }
         Outcome::Flows(whole, fitting)
     }
