@@ -9,13 +9,13 @@
 //! figures for each fault. The rest is shared with the survival tests of the service.
 
 mod faults;
-#[path = "../../../tests/survival/figures.rs"]
+#[path = "../../../../tests/survival/figures.rs"]
 mod figures;
-#[path = "../../../tests/survival/namespace.rs"]
+#[path = "../../../../tests/survival/namespace.rs"]
 mod namespace;
 mod place;
 mod promises;
-#[path = "../../../tests/survival/random.rs"]
+#[path = "../../../../tests/survival/random.rs"]
 mod random;
 
 use std::fs;

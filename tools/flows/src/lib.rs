@@ -1,4 +1,4 @@
-//! Native tools for flow-window: everything the `flows` binary does, as functions.
+//! The operator's tool of flow-window: everything the `flows` binary does, as functions.
 //!
 //! - [`lanl`]: one line of LANL's `flows.txt`, parsed or refused
 //! - [`load`]: files of such lines into the database of the service, exactly once

@@ -1,4 +1,4 @@
-//! The command line of the tools: parses, calls one function of the library, maps the result.
+//! The command line of `flows`: parses, calls one function of the library, maps the result.
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
