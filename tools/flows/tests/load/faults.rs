@@ -1,5 +1,6 @@
-//! What a load meets when things go wrong: killed, a damaged input, no room, nothing it may write to. Each is
-//! tried often and at random places, and has a row of figures; with `SOAK=1` the counts are those of
+//! Faults of a load: a kill, a damaged input, a full disk, no permission to write.
+//!
+//! Each fault is injected many times at random positions and has a row of figures. `SOAK=1` runs as many as
 //! `make soak`.
 
 use std::fs;
@@ -15,13 +16,13 @@ use flate2::{Compression, GzBuilder};
 
 use crate::figures::{Figures, short_or_long};
 use crate::namespace::{Disk, Need};
-use crate::place::{Answer, PUBLISHED, Place, generated, gzip, numbered};
 use crate::random::Random;
+use crate::sandbox::{FinishedLoad, PUBLISHED, Sandbox, generated, gzip, numbered};
 
 // Killed.
 
-/// Up to three kills hit a load before it may end. One from a pipe that stays open cannot be through by then;
-/// one of a file is hit somewhere in the time that it takes by itself.
+/// Up to three kills interrupt a load before it may end. A load from an open pipe cannot end before its kill; the
+/// kill of a load from a file comes at a random moment of an undisturbed load's time.
 #[test]
 fn a_load_killed_at_any_moment_goes_on_and_leaves_what_one_clean_load_leaves() {
     let mut figures =
@@ -32,20 +33,20 @@ fn a_load_killed_at_any_moment_goes_on_and_leaves_what_one_clean_load_leaves() {
     let mut random = Random(kills as u64);
     let mut killed = 0;
     while killed < kills {
-        let place = input.place();
+        let sandbox = input.sandbox();
         for _ in 0..(1 + random.below(3)).min(kills - killed) {
-            let before = place.visible() as usize;
+            let before = sandbox.visible() as usize;
             if random.below(2) == 0 {
                 let length = random.below(input.text.len());
                 let pause = Duration::from_millis(random.below(1_300) as u64);
-                kill_load_from_pipe(&place, &input.text[..length], pause);
+                kill_load_from_pipe(&sandbox, &input.text[..length], pause);
             } else {
-                kill_load_of_file(&place, longest.mul_f64(random.below(1_100) as f64 / 1e3));
+                kill_load_of_file(&sandbox, longest.mul_f64(random.below(1_100) as f64 / 1e3));
             }
-            figures.saw(input.assert_begun(&place, before));
+            figures.saw(input.assert_begun(&sandbox, before));
             killed += 1;
         }
-        input.assert_complete(&place);
+        input.assert_complete(&sandbox);
     }
     figures.note(format!(
         "undisturbed it takes {:.1} s",
@@ -54,25 +55,25 @@ fn a_load_killed_at_any_moment_goes_on_and_leaves_what_one_clean_load_leaves() {
     figures.print();
 }
 
-/// Readers look on: each count and sum is that of the old flows or of the new ones.
+/// Two readers run beside it: each count that they read is that of the old flows or of the new ones.
 #[test]
 fn a_replacement_killed_at_any_moment_leaves_the_old_flows_or_the_new_ones() {
     let mut figures = Figures::of("`flows load --replace` killed (SIGKILL) at a random moment");
     let mut random = Random(5);
     let texts = [generated(60_000, 1), generated(90_000, 2)];
-    let place = Place::new();
-    place.write("0.gz", gzip(&texts[0]));
-    place.write("1.gz", gzip(&texts[1]));
-    place.load(&["0.gz"]).succeeds_with(&[]);
+    let sandbox = Sandbox::new();
+    sandbox.write("0.gz", gzip(&texts[0]));
+    sandbox.write("1.gz", gzip(&texts[1]));
+    sandbox.load(&["0.gz"]).succeeds_with(&[]);
     let started = Instant::now();
-    place.load(&["1.gz", "--replace"]).succeeds_with(&[]);
+    sandbox.load(&["1.gz", "--replace"]).succeeds_with(&[]);
     let longest = started.elapsed();
     let counts = texts.each_ref().map(|text| text.lines().count() as i64);
     let stop = AtomicBool::new(false);
     let (mut there, mut reads) = (1, 0);
     thread::scope(|scope| {
         let read = || {
-            let database = place.connect();
+            let database = sandbox.connect();
             let mut reads = 0_u64;
             while !stop.load(Ordering::Relaxed) {
                 let count = "SELECT count(*), max(id) - min(id) + 1 FROM flows";
@@ -92,16 +93,16 @@ fn a_replacement_killed_at_any_moment_leaves_the_old_flows_or_the_new_ones() {
         let readers = [scope.spawn(read), scope.spawn(read)];
         for _ in 0..short_or_long(10, 100) {
             let other = 1 - there;
-            let mut command = place.command(&[&format!("{other}.gz"), "--replace"]);
+            let mut command = sandbox.command(&[&format!("{other}.gz"), "--replace"]);
             let mut load = command.stdout(Stdio::null()).spawn().unwrap();
-            // Half of them around its end, where the tables change places.
+            // Half of the kills come around the end, at the swap of the tables.
             let least = [0, 800][random.below(2)];
             thread::sleep(longest.mul_f64((least + random.below(1_000)) as f64 / 1e3));
             load.kill().unwrap();
             load.wait().unwrap();
-            let replaced = place.visible() == counts[other];
+            let replaced = sandbox.visible() == counts[other];
             there = if replaced { other } else { there };
-            assert!(place.text() == texts[there], "the rows of {there}");
+            assert!(sandbox.text() == texts[there], "the rows of {there}");
             figures.saw(if replaced {
                 "the new flows"
             } else {
@@ -111,29 +112,29 @@ fn a_replacement_killed_at_any_moment_leaves_the_old_flows_or_the_new_ones() {
         stop.store(true, Ordering::Relaxed);
         reads = readers.map(|reader| reader.join().unwrap()).iter().sum();
     });
-    // What was left of the kills goes with the next load.
+    // The next load removes what the kills left.
     let other = 1 - there;
-    place
+    sandbox
         .load(&[&format!("{other}.gz"), "--replace"])
         .succeeds_with(&[]);
-    assert!(place.text() == texts[other]);
-    let database = place.connect();
+    assert!(sandbox.text() == texts[other]);
+    let database = sandbox.connect();
     let left = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'flows_incoming%'";
     let left: i64 = database.query_row(left, [], |row| row.get(0)).unwrap();
     let check = database.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
     assert_eq!((left, check.unwrap().as_str()), (0, "ok"));
-    place.assert_in_order();
+    sandbox.assert_in_order();
     figures.note(format!("{reads} reads beside it saw one or the other"));
     figures.print();
 }
 
 #[track_caller]
-fn kill_load_from_pipe(place: &Place, text: &str, pause: Duration) {
-    let mut load = place.start(&["--rejects", "bad.txt"]);
+fn kill_load_from_pipe(sandbox: &Sandbox, text: &str, pause: Duration) {
+    let mut load = sandbox.start(&["--rejects", "bad.txt"]);
     let mut stdin = load.stdin.take().unwrap();
     let text = text.to_owned();
     let feed = thread::spawn(move || {
-        // Broken off by the kill; the pipe stays open until then.
+        // The kill breaks the write; the pipe stays open until then.
         let _ = stdin.write_all(text.as_bytes());
         stdin
     });
@@ -148,15 +149,15 @@ fn kill_load_from_pipe(place: &Place, text: &str, pause: Duration) {
 }
 
 #[track_caller]
-fn kill_load_of_file(place: &Place, pause: Duration) {
-    let mut command = place.command(&["flows.gz", "--rejects", "bad.txt"]);
+fn kill_load_of_file(sandbox: &Sandbox, pause: Duration) {
+    let mut command = sandbox.command(&["flows.gz", "--rejects", "bad.txt"]);
     let mut load = command.stdout(Stdio::null()).spawn().unwrap();
     thread::sleep(pause);
     load.kill().unwrap();
     load.wait().unwrap();
 }
 
-/// An input with bad lines in it, and what becomes of it.
+/// An input with bad lines, and the rows and rejects that it gives.
 struct Victim {
     text: String,
     archive: Vec<u8>,
@@ -184,41 +185,41 @@ impl Victim {
     }
 
     /// The input beside an empty database.
-    fn place(&self) -> Place {
-        let place = Place::new();
-        place.write("flows.gz", &self.archive);
-        place
+    fn sandbox(&self) -> Sandbox {
+        let sandbox = Sandbox::new();
+        sandbox.write("flows.gz", &self.archive);
+        sandbox
     }
 
     #[track_caller]
     fn time_of_a_clean_load(&self) -> Duration {
-        let place = self.place();
+        let sandbox = self.sandbox();
         let start = Instant::now();
-        place
+        sandbox
             .load(&["flows.gz", "--rejects", "bad.txt"])
             .succeeds_with(&[]);
         let taken = start.elapsed();
-        self.assert_complete(&place);
+        self.assert_complete(&sandbox);
         taken
     }
 
-    /// What is there is the beginning of what has to come, and no less than `before`.
+    /// Asserts that the database holds the first of the expected rows, and no fewer than `before`.
     #[track_caller]
-    fn assert_begun(&self, place: &Place, before: usize) -> &'static str {
-        let rows = assert_beginning(place, &self.rows);
+    fn assert_begun(&self, sandbox: &Sandbox, before: usize) -> &'static str {
+        let rows = assert_beginning(sandbox, &self.rows);
         assert!(rows >= before, "{before} rows have become {rows}");
-        reached(place, rows, self.rows.len())
+        reached(sandbox, rows, self.rows.len())
     }
 
-    /// Loads the rest, and compares.
+    /// Loads the rest and compares.
     #[track_caller]
-    fn assert_complete(&self, place: &Place) {
-        // It may have been killed when all was done, and skips all then.
-        place
+    fn assert_complete(&self, sandbox: &Sandbox) {
+        // If the last kill came after the last commit, this load skips every line.
+        sandbox
             .load(&["flows.gz", "--rejects", "bad.txt"])
-            .sums_up(&[]);
-        assert_all(place, &self.rows);
-        let rejects = fs::read_to_string(place.path("bad.txt")).unwrap();
+            .has_summary(&[]);
+        assert_all(sandbox, &self.rows);
+        let rejects = fs::read_to_string(sandbox.path("bad.txt")).unwrap();
         assert!(
             rejects == self.rejects,
             "{} bytes of rejects, not {}",
@@ -228,13 +229,13 @@ impl Victim {
     }
 }
 
-/// The rows in `place` are the first of `expected`; gives how many.
+/// Asserts that the rows are the first of `expected`; returns their number.
 #[track_caller]
-fn assert_beginning(place: &Place, expected: &[String]) -> usize {
+fn assert_beginning(sandbox: &Sandbox, expected: &[String]) -> usize {
     // There may be no table yet.
-    let rows = match place.visible() {
+    let rows = match sandbox.visible() {
         0 => Vec::new(),
-        _ => place.rows(),
+        _ => sandbox.rows(),
     };
     let differs = rows.iter().zip(expected).find(|(row, line)| row != line);
     assert!(
@@ -246,23 +247,23 @@ fn assert_beginning(place: &Place, expected: &[String]) -> usize {
     rows.len()
 }
 
-/// The rows in `place` are `expected`, and the database is whole and ready to be served.
+/// Asserts that the rows are `expected` and that the database is intact and has its index.
 #[track_caller]
-fn assert_all(place: &Place, expected: &[String]) {
-    assert_eq!(assert_beginning(place, expected), expected.len());
-    place.assert_in_order();
-    let check = place
+fn assert_all(sandbox: &Sandbox, expected: &[String]) {
+    assert_eq!(assert_beginning(sandbox, expected), expected.len());
+    sandbox.assert_in_order();
+    let check = sandbox
         .connect()
         .query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
     assert_eq!(check.unwrap(), "ok");
 }
 
-/// How far a load has come.
-fn reached(place: &Place, rows: usize, all: usize) -> &'static str {
+/// How far a load came.
+fn reached(sandbox: &Sandbox, rows: usize, all: usize) -> &'static str {
     match rows {
         0 => "no row there",
         rows if rows < all => "some of the rows there",
-        _ if place.indexes().is_empty() => "all rows there, no index",
+        _ if sandbox.indexes().is_empty() => "all rows there, no index",
         _ => "all there",
     }
 }
@@ -312,30 +313,31 @@ fn a_gzip_with_one_wrong_bit_is_refused_with_the_place_or_loads_as_if_it_were_ri
     for (archive, tries) in archives() {
         let mut random = Random(2);
         let anywhere = (0..tries).map(|_| random.below(archive.bytes.len()));
-        // Time, extra flags and system in a member's head say nothing of its text.
+        // Time, extra flags and system in a member's header do not affect its text.
         let idle = archive.members[1].bytes.start + 4..archive.members[1].head.end;
-        let places: Vec<_> = idle.clone().chain(anywhere).collect();
-        for place in places {
+        let positions: Vec<_> = idle.clone().chain(anywhere).collect();
+        for position in positions {
             let bit = random.below(8);
-            let wrong = format!("bit {bit} of byte {place}");
-            let member = archive.members.iter().find(|m| m.bytes.contains(&place));
+            let wrong = format!("bit {bit} of byte {position}");
+            let member = archive.members.iter().find(|m| m.bytes.contains(&position));
             let member = member.unwrap();
             let mut damaged = archive.bytes.clone();
-            damaged[place] ^= 1 << bit;
+            damaged[position] ^= 1 << bit;
             archive.load(&damaged, |outcome| match outcome {
                 Outcome::Loaded(rows) => {
-                    // The last byte before the eight of the checksum is filled up with bits.
-                    let unread = member.head.contains(&place) || place + 9 == member.bytes.end;
+                    // The last byte before the 8-byte trailer ends in padding bits.
+                    let unread =
+                        member.head.contains(&position) || position + 9 == member.bytes.end;
                     assert!(unread && *rows == numbered(&archive.text), "{wrong}");
                     figures.saw(NO_MEANING);
                 }
                 Outcome::Refused { line, bytes } => {
-                    assert!(!idle.contains(&place), "{wrong}");
+                    assert!(!idle.contains(&position), "{wrong}");
                     let before = member.text.start;
                     let lines = archive.text[..before].matches('\n').count();
-                    let first = archive.members[0].head.contains(&place);
+                    let first = archive.members[0].head.contains(&position);
                     assert!(*line > lines, "{wrong}: line {line}");
-                    // Without its first two bytes a file is no gzip.
+                    // Damage to the first two bytes makes the file no gzip.
                     let late_enough = bytes.map_or(first, |bytes| bytes >= before);
                     assert!(late_enough, "{wrong}: {bytes:?} bytes");
                     figures.saw(REFUSED);
@@ -351,7 +353,7 @@ const REFUSED: &str = "refused, line and byte named, no row loaded";
 const MEMBERS: &str = "cut between members: the rows of the whole ones";
 const NO_MEANING: &str = "a bit without meaning: all rows";
 
-/// A small archive that is tried often, and one that takes several reads.
+/// A small archive for many tries, and one that takes several reads.
 fn archives() -> [(Archive, usize); 2] {
     [
         (Archive::new(60), short_or_long(80, 1_900)),
@@ -366,17 +368,17 @@ struct Archive {
     members: Vec<Member>,
 }
 
-/// Where a member is in the file, its head in there, and its text in that of all.
+/// The ranges of a member and its header in the file, and of its text in the whole text.
 struct Member {
     bytes: Range<usize>,
     head: Range<usize>,
     text: Range<usize>,
 }
 
-/// How the load of an archive has ended.
+/// The outcome of loading an archive.
 enum Outcome {
     Loaded(Vec<String>),
-    /// At this line, after so many bytes of text.
+    /// Refused at this line, after `bytes` bytes of text.
     Refused {
         line: usize,
         bytes: Option<usize>,
@@ -396,7 +398,7 @@ impl Archive {
         archive
     }
 
-    /// Adds a member; with `all`, its head has everything that a head can have.
+    /// Adds a member; with `all`, its header has every optional field.
     fn add(&mut self, text: &str, all: bool) {
         let (start, text_start) = (self.bytes.len(), self.text.len());
         let (builder, head) = if all {
@@ -417,36 +419,36 @@ impl Archive {
         });
     }
 
-    /// Loads `damaged` from a file and from a pipe, has `judge` look, and loads what it should have been.
+    /// Loads `damaged` from a file and from a pipe, calls `judge`, then loads the intact archive.
     #[track_caller]
     fn load(&self, damaged: &[u8], mut judge: impl FnMut(&Outcome)) {
         for name in ["flows.gz", "standard input"] {
-            let place = Place::new();
-            let answer = if name == "flows.gz" {
-                place.write(name, damaged);
-                place.load(&[name])
+            let sandbox = Sandbox::new();
+            let load = if name == "flows.gz" {
+                sandbox.write(name, damaged);
+                sandbox.load(&[name])
             } else {
-                place.pipe(damaged, &[])
+                sandbox.pipe(damaged, &[])
             };
-            let outcome = if answer.output.status.success() {
-                Outcome::Loaded(place.rows())
+            let outcome = if load.output.status.success() {
+                Outcome::Loaded(sandbox.rows())
             } else {
-                assert_eq!(place.rows(), Vec::<String>::new(), "{}", answer.shown());
-                refused(&answer, name)
+                assert_eq!(sandbox.rows(), Vec::<String>::new(), "{}", load.shown());
+                refused(&load, name)
             };
             judge(&outcome);
-            place.write("flows.gz", &self.bytes);
-            place.load(&["flows.gz"]).sums_up(&[]);
-            assert!(place.rows() == numbered(&self.text), "{}", answer.shown());
+            sandbox.write("flows.gz", &self.bytes);
+            sandbox.load(&["flows.gz"]).has_summary(&[]);
+            assert!(sandbox.rows() == numbered(&self.text), "{}", load.shown());
         }
     }
 }
 
-/// The place that an error names.
+/// The line and byte that an error names.
 #[track_caller]
-fn refused(answer: &Answer, name: &str) -> Outcome {
-    answer.fails_with(&[]);
-    let message = String::from_utf8_lossy(&answer.output.stderr).into_owned();
+fn refused(load: &FinishedLoad, name: &str) -> Outcome {
+    load.fails_with(&[]);
+    let message = String::from_utf8_lossy(&load.output.stderr).into_owned();
     let number = |lead: &str| {
         let (_, rest) = message.split_once(lead)?;
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
@@ -461,7 +463,7 @@ fn refused(answer: &Answer, name: &str) -> Outcome {
 
 // No room.
 
-/// Enough for whatever is loaded here.
+/// Enough room for every load here.
 const PLENTY_KIB: u64 = 512 * 1024;
 
 #[test]
@@ -474,49 +476,49 @@ fn a_load_that_fills_the_disk_says_so_and_goes_on_once_there_is_room() {
     let mut figures = Figures::of("disk full (tmpfs of a random size), then room made");
     let input = TooMuch::new();
     let archive = gzip(fs::read(input.path()).unwrap());
-    // Besides the database there is its log, of half the size.
+    // The write-ahead log needs up to half the size of the database.
     for kib in input.rooms(2) {
-        let place = Place::new();
-        let disk = Disk::over(place.folder.path(), kib);
-        // A compressed pipe is stored on the disk first.
-        let answer = match kib % 2 {
-            0 => place.load(&[&input.path()]),
-            _ => place.pipe(&archive, &[]),
+        let sandbox = Sandbox::new();
+        let disk = Disk::over(sandbox.folder.path(), kib);
+        // A compressed pipe is spooled to the disk first.
+        let load = match kib % 2 {
+            0 => sandbox.load(&[&input.path()]),
+            _ => sandbox.pipe(&archive, &[]),
         };
         disk.resize(PLENTY_KIB);
-        figures.saw(input.go_on(&place, &answer));
+        figures.saw(input.go_on(&sandbox, &load));
     }
     figures.print();
 }
 
-/// Where nothing can be mounted too: the shell limits the size of a file.
+/// Needs no mount: the shell limits the size of a file.
 #[cfg(unix)]
 #[test]
 fn a_load_whose_files_may_not_grow_says_so_and_goes_on_once_they_may() {
     let mut figures = Figures::of("file size limited to a random size, then not");
     let input = TooMuch::new();
     for kib in input.rooms(1) {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let script = format!(
             "trap '' XFSZ; ulimit -f {}; exec {} load {} --db {}",
             kib * 2,
             env!("CARGO_BIN_EXE_flows"),
             input.path(),
-            place.db().display()
+            sandbox.db().display()
         );
         let output = Command::new("sh").args(["-c", &script]).output().unwrap();
-        let answer = Answer {
+        let load = FinishedLoad {
             arguments: script,
             output,
         };
-        figures.saw(input.go_on(&place, &answer));
+        figures.saw(input.go_on(&sandbox, &load));
     }
     figures.print();
 }
 
 /// An input of several commits, and the size of the database that it makes.
 struct TooMuch {
-    source: Place,
+    source: Sandbox,
     rows: Vec<String>,
     kib: u64,
 }
@@ -524,7 +526,7 @@ struct TooMuch {
 impl TooMuch {
     #[track_caller]
     fn new() -> Self {
-        let source = Place::new();
+        let source = Sandbox::new();
         let text = generated(250_000, 3);
         source.write("flows.txt", &text);
         source.load(&["flows.txt"]).succeeds_with(&[]);
@@ -539,28 +541,28 @@ impl TooMuch {
         self.source.path("flows.txt").to_str().unwrap().to_owned()
     }
 
-    /// Sizes up to so many times that of the database, some of them too small for an empty one.
+    /// Sizes up to `times` that of the database, some of them too small for an empty database.
     fn rooms(&self, times: u64) -> impl Iterator<Item = u64> {
         let mut random = Random(3);
         let most = [200, times * self.kib, times * self.kib];
         (0..short_or_long(12, 100)).map(move |n| 4 + random.below(most[n % 3] as usize) as u64)
     }
 
-    /// Looks at what a load has left that had little room, and loads the rest, now that there is more.
+    /// Checks what a load with little room has left, then loads the rest with enough room.
     #[track_caller]
-    fn go_on(&self, place: &Place, answer: &Answer) -> String {
-        let rows = assert_beginning(place, &self.rows);
-        let seen = if answer.output.status.success() {
-            assert_all(place, &self.rows);
+    fn go_on(&self, sandbox: &Sandbox, load: &FinishedLoad) -> String {
+        let rows = assert_beginning(sandbox, &self.rows);
+        let seen = if load.output.status.success() {
+            assert_all(sandbox, &self.rows);
             "there was room enough".to_owned()
         } else {
-            // The database, or the folder that a stream is stored in.
-            answer.fails_with(&[place.folder.path().to_str().unwrap()]);
-            let reached = reached(place, rows, self.rows.len());
+            // The error names the database, or the folder of the spooled stream.
+            load.fails_with(&[sandbox.folder.path().to_str().unwrap()]);
+            let reached = reached(sandbox, rows, self.rows.len());
             format!("error that names the place, {reached}")
         };
-        place.load(&[&self.path()]).sums_up(&[]);
-        assert_all(place, &self.rows);
+        sandbox.load(&[&self.path()]).has_summary(&[]);
+        assert_all(sandbox, &self.rows);
         seen
     }
 }
@@ -574,10 +576,16 @@ fn a_read_only_file_system_is_named_and_nothing_changes() {
     }
     let mut figures = Figures::of("load into a database on a read-only file system");
     for there in [true, false] {
-        let place = Place::new();
-        let disk = Disk::over(place.folder.path(), PLENTY_KIB);
+        let sandbox = Sandbox::new();
+        let disk = Disk::over(sandbox.folder.path(), PLENTY_KIB);
         let set = |read_only| disk.set_read_only(read_only);
-        assert_unchanged_by_loads(&mut figures, &place, there, &["Read-only file system"], set);
+        assert_unchanged_by_loads(
+            &mut figures,
+            &sandbox,
+            there,
+            &["Read-only file system"],
+            set,
+        );
     }
     figures.print();
 }
@@ -591,67 +599,70 @@ fn files_without_permission_to_write_are_named_and_nothing_changes() {
         return;
     }
     let mut figures = Figures::of("load into a database without permission to write");
-    // Of the folder and the database in it.
+    // Permissions of the folder and of the database in it.
     for (folder, file) in [(0o555, 0o444), (0o555, 0o644), (0o755, 0o444)] {
         for there in [true, false] {
             if !there && folder == 0o755 {
                 continue;
             }
-            let place = Place::new();
+            let sandbox = Sandbox::new();
             let set = |read_only| {
                 let set = |path: &Path, mode| {
                     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
                 };
                 if there {
-                    set(&place.db(), if read_only { file } else { 0o644 });
+                    set(&sandbox.db(), if read_only { file } else { 0o644 });
                 }
-                set(place.folder.path(), if read_only { folder } else { 0o755 });
+                set(
+                    sandbox.folder.path(),
+                    if read_only { folder } else { 0o755 },
+                );
             };
-            assert_unchanged_by_loads(&mut figures, &place, there, &[], set);
+            assert_unchanged_by_loads(&mut figures, &sandbox, there, &[], set);
         }
     }
     figures.print();
 }
 
-/// A write version in the file's head that SQLite does not know makes a database read-only for everybody,
-/// the superuser included.
+/// An unknown write version in the file's header makes a database read-only for every user, the superuser
+/// included.
 #[test]
 fn a_database_that_may_not_be_written_is_named_and_nothing_changes() {
     let mut figures = Figures::of("load into a database that SQLite may only read");
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let set = |read_only| {
-        let mut database = fs::read(place.db()).unwrap();
+        let mut database = fs::read(sandbox.db()).unwrap();
         database[18] = if read_only { 9 } else { 2 };
-        fs::write(place.db(), database).unwrap();
+        fs::write(sandbox.db(), database).unwrap();
     };
-    assert_unchanged_by_loads(&mut figures, &place, true, &["database", "readonly"], set);
+    assert_unchanged_by_loads(&mut figures, &sandbox, true, &["database", "readonly"], set);
     figures.print();
 }
 
-/// Loads into `place`, where a database may be `there`, while it is read-only and after.
+/// Loads while `sandbox` is read-only and after; a database exists before if `there`.
 #[track_caller]
 fn assert_unchanged_by_loads(
     figures: &mut Figures,
-    place: &Place,
+    sandbox: &Sandbox,
     there: bool,
     reasons: &[&str],
     set_read_only: impl Fn(bool),
 ) {
     let before = if there { PUBLISHED } else { "" };
     if there {
-        place.pipe(before, &[]).succeeds_with(&[]);
+        sandbox.pipe(before, &[]).succeeds_with(&[]);
     }
     let more = generated(1_000, 1);
     let reasons = [&["flows.db"], reasons].concat();
     set_read_only(true);
-    place.pipe(&more, &[]).fails_with(&reasons);
-    place.pipe(gzip(&more), &[]).fails_with(&reasons);
-    place.pipe(&more, &["--replace"]).fails_with(&reasons);
+    sandbox.pipe(&more, &[]).fails_with(&reasons);
+    sandbox.pipe(gzip(&more), &[]).fails_with(&reasons);
+    sandbox.pipe(&more, &["--replace"]).fails_with(&reasons);
     set_read_only(false);
     figures.saw_times("error that names the file, nothing changed", 3);
     if there {
-        assert_eq!(place.rows(), numbered(before));
+        assert_eq!(sandbox.rows(), numbered(before));
     }
-    place.pipe(&more, &[]).succeeds_with(&["1000 rows"]);
-    assert_all(place, &numbered(&(before.to_owned() + &more)));
+    sandbox.pipe(&more, &[]).succeeds_with(&["1000 rows"]);
+    assert_all(sandbox, &numbered(&(before.to_owned() + &more)));
 }

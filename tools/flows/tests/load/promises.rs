@@ -1,5 +1,5 @@
-//! What a load owes those who read, edit or replace flows beside it: the guard, replacements that are seen whole
-//! or not at all, ids that only rise, and no input twice or passed over in silence.
+//! What a load guarantees to those who read, edit or replace flows beside it: the guard, replacements that are
+//! seen whole or not at all, ids that only rise, no input loaded twice and none skipped in silence.
 
 use std::fs;
 use std::process::Command;
@@ -7,14 +7,14 @@ use std::process::Command;
 use rusqlite::Connection;
 
 use crate::FOREIGN_COLUMNS;
-use crate::place::{Answer, PUBLISHED, Place, generated, gzip, numbered};
+use crate::sandbox::{FinishedLoad, PUBLISHED, Sandbox, generated, gzip, numbered};
 
 /// The row of the guard: content, lineage, high.
 #[track_caller]
-fn guard(place: &Place) -> (i64, i64, i64) {
+fn guard(sandbox: &Sandbox) -> (i64, i64, i64) {
     let row = "SELECT content, lineage, high FROM flows_guard";
     let get = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-    place.connect().query_row(row, [], get).unwrap()
+    sandbox.connect().query_row(row, [], get).unwrap()
 }
 
 #[track_caller]
@@ -25,13 +25,13 @@ fn triggers(database: &Connection) -> i64 {
 }
 
 #[track_caller]
-fn execute(place: &Place, sql: &str) {
-    place.connect().execute_batch(sql).unwrap();
+fn execute(sandbox: &Sandbox, sql: &str) {
+    sandbox.connect().execute_batch(sql).unwrap();
 }
 
 #[track_caller]
-fn ids(place: &Place) -> String {
-    let rows = place.rows();
+fn ids(sandbox: &Sandbox) -> String {
+    let rows = sandbox.rows();
     let ids: Vec<&str> = rows
         .iter()
         .map(|row| row.split(',').next().unwrap())
@@ -43,156 +43,156 @@ fn ids(place: &Place) -> String {
 
 #[test]
 fn a_load_installs_the_guard_and_arrivals_change_nothing_in_it() {
-    let place = Place::new();
-    place.pipe(PUBLISHED, &[]).succeeds_with(&["5 rows"]);
-    assert_eq!(triggers(&place.connect()), 4);
-    let before = guard(&place);
-    place
+    let sandbox = Sandbox::new();
+    sandbox.pipe(PUBLISHED, &[]).succeeds_with(&["5 rows"]);
+    assert_eq!(triggers(&sandbox.connect()), 4);
+    let before = guard(&sandbox);
+    sandbox
         .pipe(generated(1_000, 1), &[])
         .succeeds_with(&["1000 rows"]);
-    assert_eq!(guard(&place), before);
-    execute(&place, "DELETE FROM flows WHERE id > 900");
-    let (content, lineage, high) = guard(&place);
+    assert_eq!(guard(&sandbox), before);
+    execute(&sandbox, "DELETE FROM flows WHERE id > 900");
+    let (content, lineage, high) = guard(&sandbox);
     assert!(content != before.0 && lineage == before.1 && high == 1_005);
 }
 
 #[test]
 fn preparing_installs_the_guard_and_renews_one_that_was_incomplete() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     execute(
-        &place,
+        &sandbox,
         &format!("CREATE TABLE flows (id INTEGER PRIMARY KEY, {FOREIGN_COLUMNS})"),
     );
-    place.load(&[]).succeeds_with(&["guard installed"]);
-    let before = guard(&place);
-    let again = place.load(&[]);
+    sandbox.load(&[]).succeeds_with(&["guard installed"]);
+    let before = guard(&sandbox);
+    let again = sandbox.load(&[]);
     again.succeeds_with(&["0 rows"]);
     assert!(!again.shown().contains("guard"), "{}", again.shown());
-    assert_eq!(guard(&place), before);
-    execute(&place, "DROP TRIGGER flows_guard_update");
-    place.load(&[]).succeeds_with(&["guard installed"]);
-    let after = guard(&place);
-    assert!(after.0 != before.0 && after.1 != before.1 && triggers(&place.connect()) == 4);
+    assert_eq!(guard(&sandbox), before);
+    execute(&sandbox, "DROP TRIGGER flows_guard_update");
+    sandbox.load(&[]).succeeds_with(&["guard installed"]);
+    let after = guard(&sandbox);
+    assert!(after.0 != before.0 && after.1 != before.1 && triggers(&sandbox.connect()) == 4);
     // The triggers go with a table that is renamed, and keep their names taken.
     execute(
-        &place,
+        &sandbox,
         &format!(
             "ALTER TABLE flows RENAME TO old; CREATE TABLE flows (id INTEGER PRIMARY KEY, {FOREIGN_COLUMNS})"
         ),
     );
-    place.load(&[]).succeeds_with(&["guard installed"]);
-    assert_eq!(triggers(&place.connect()), 4);
+    sandbox.load(&[]).succeeds_with(&["guard installed"]);
+    assert_eq!(triggers(&sandbox.connect()), 4);
 }
 
 #[test]
 fn a_view_is_said_to_have_no_guard_and_takes_no_flows() {
-    let place = Place::new();
-    place.pipe(PUBLISHED, &[]).succeeds_with(&[]);
+    let sandbox = Sandbox::new();
+    sandbox.pipe(PUBLISHED, &[]).succeeds_with(&[]);
     execute(
-        &place,
+        &sandbox,
         "DROP TRIGGER flows_guard_delete; DROP TRIGGER flows_guard_update; DROP TRIGGER flows_guard_replace;
          DROP TRIGGER flows_guard_insert; ALTER TABLE flows RENAME TO kept; CREATE VIEW flows AS SELECT * FROM kept",
     );
-    place.load(&[]).succeeds_with(&["no guard", "view"]);
+    sandbox.load(&[]).succeeds_with(&["no guard", "view"]);
     for more in [&[][..], &["--replace"]] {
-        place.pipe(PUBLISHED, more).fails_with(&["view"]);
+        sandbox.pipe(PUBLISHED, more).fails_with(&["view"]);
     }
-    assert_eq!(place.rows(), numbered(PUBLISHED));
+    assert_eq!(sandbox.rows(), numbered(PUBLISHED));
 }
 
 #[test]
 fn deleted_ids_are_not_given_again() {
-    let place = Place::new();
-    place
+    let sandbox = Sandbox::new();
+    sandbox
         .pipe(generated(100, 1), &[])
         .succeeds_with(&["ids 1-100"]);
-    execute(&place, "DELETE FROM flows WHERE id > 50");
-    place.pipe(PUBLISHED, &[]).succeeds_with(&["ids 101-105"]);
+    execute(&sandbox, "DELETE FROM flows WHERE id > 50");
+    sandbox.pipe(PUBLISHED, &[]).succeeds_with(&["ids 101-105"]);
 }
 
 /// The loader's own connection fires no trigger, unless somebody wants one.
 #[test]
 fn triggers_of_somebody_else_still_fire() {
-    let place = Place::new();
-    place.pipe(PUBLISHED, &[]).succeeds_with(&[]);
+    let sandbox = Sandbox::new();
+    sandbox.pipe(PUBLISHED, &[]).succeeds_with(&[]);
     execute(
-        &place,
+        &sandbox,
         "CREATE TABLE seen (id); CREATE TRIGGER mine AFTER INSERT ON flows BEGIN INSERT INTO seen VALUES (NEW.id); END",
     );
-    let before = guard(&place);
-    place.pipe(generated(100, 1), &[]).succeeds_with(&[]);
-    let seen = place
+    let before = guard(&sandbox);
+    sandbox.pipe(generated(100, 1), &[]).succeeds_with(&[]);
+    let seen = sandbox
         .connect()
         .query_row("SELECT count(*) FROM seen", [], |row| row.get::<_, i64>(0));
-    assert_eq!((seen.unwrap(), guard(&place)), (100, before));
+    assert_eq!((seen.unwrap(), guard(&sandbox)), (100, before));
 }
 
 // Replacing.
 
 #[test]
 fn replaced_flows_have_ids_behind_the_old_ones_and_another_lineage() {
-    let place = Place::new();
-    place
+    let sandbox = Sandbox::new();
+    sandbox
         .pipe(generated(100, 1), &[])
         .succeeds_with(&["ids 1-100"]);
     execute(
-        &place,
+        &sandbox,
         "CREATE INDEX mine ON flows (src_comp); CREATE VIEW names AS SELECT src_comp FROM flows",
     );
-    let before = guard(&place);
-    place
+    let before = guard(&sandbox);
+    sandbox
         .pipe(PUBLISHED, &["--replace"])
         .succeeds_with(&["5 rows", "ids 101-105"]);
-    assert_eq!(ids(&place), "101 102 103 104 105");
-    let after = guard(&place);
+    assert_eq!(ids(&sandbox), "101 102 103 104 105");
+    let after = guard(&sandbox);
     assert!(
         after.0 != before.0 && after.1 != before.1 && after.2 == 105,
         "{after:?}"
     );
-    assert_eq!(triggers(&place.connect()), 4);
-    assert_eq!(place.indexes(), ["flows_time", "mine"]);
-    let sql = place.connect().query_row(
+    assert_eq!(triggers(&sandbox.connect()), 4);
+    assert_eq!(sandbox.indexes(), ["flows_time", "mine"]);
+    let sql = sandbox.connect().query_row(
         "SELECT group_concat(sql, ';') FROM sqlite_schema WHERE name IN ('flows_time', 'names')",
         [],
         |row| row.get::<_, String>(0),
     );
     assert!(!sql.as_ref().unwrap().contains("incoming"), "{sql:?}");
-    place.assert_in_order();
+    sandbox.assert_in_order();
     // Known is the new input, not the old.
-    place
+    sandbox
         .pipe(PUBLISHED, &[])
         .skips_with(&["0 rows"], &["ids 101 to 105"]);
-    place
+    sandbox
         .pipe(generated(100, 1), &[])
         .succeeds_with(&["ids 106-205"]);
 }
 
 #[test]
 fn renumbered_flows_begin_at_one() {
-    let place = Place::new();
-    place.pipe(generated(100, 1), &[]).succeeds_with(&[]);
-    place
+    let sandbox = Sandbox::new();
+    sandbox.pipe(generated(100, 1), &[]).succeeds_with(&[]);
+    sandbox
         .pipe(PUBLISHED, &["--replace", "--renumber"])
         .succeeds_with(&["ids 1-5"]);
-    assert_eq!(place.rows(), numbered(PUBLISHED));
-    assert_eq!(guard(&place).2, 5);
+    assert_eq!(sandbox.rows(), numbered(PUBLISHED));
+    assert_eq!(guard(&sandbox).2, 5);
 }
 
 #[test]
 fn what_cannot_replace_leaves_the_flows_that_are_there() {
-    let place = Place::new();
-    place.pipe(PUBLISHED, &[]).succeeds_with(&[]);
-    let before = guard(&place);
+    let sandbox = Sandbox::new();
+    sandbox.pipe(PUBLISHED, &[]).succeeds_with(&[]);
+    let before = guard(&sandbox);
     let text = generated(20_000, 1);
     let archive = gzip(&text);
-    place.write("good.txt", &text);
-    place.write("cut.gz", &archive[..archive.len() / 2]);
-    place.write("first.txt", format!("bad\n{text}"));
-    place.write("middle.txt", format!("{text}bad\n{text}"));
-    place.write("only-bad.txt", "bad\n");
-    place.write("empty.txt", "");
-    place.write("empty.gz", gzip(""));
-    fs::create_dir(place.path("folder")).unwrap();
+    sandbox.write("good.txt", &text);
+    sandbox.write("cut.gz", &archive[..archive.len() / 2]);
+    sandbox.write("first.txt", format!("bad\n{text}"));
+    sandbox.write("middle.txt", format!("{text}bad\n{text}"));
+    sandbox.write("only-bad.txt", "bad\n");
+    sandbox.write("empty.txt", "");
+    sandbox.write("empty.gz", gzip(""));
+    fs::create_dir(sandbox.path("folder")).unwrap();
     let cases: [(&[&str], &str); 9] = [
         (&["good.txt", "cut.gz"], "damaged or cut short"),
         (&["good.txt", "first.txt"], "first.txt:1: expected 9 fields"),
@@ -206,14 +206,14 @@ fn what_cannot_replace_leaves_the_flows_that_are_there() {
     ];
     for (arguments, reason) in cases {
         let arguments = [arguments, &["--replace"]].concat();
-        place.load(&arguments).fails_with(&[reason]);
-        assert_eq!(place.rows(), numbered(PUBLISHED), "{reason}");
-        assert_eq!(guard(&place), before, "{reason}");
+        sandbox.load(&arguments).fails_with(&[reason]);
+        assert_eq!(sandbox.rows(), numbered(PUBLISHED), "{reason}");
+        assert_eq!(guard(&sandbox), before, "{reason}");
     }
     // They are still known, and nothing is left of the tries.
-    place.pipe(PUBLISHED, &[]).skips_with(&["0 rows"], &[]);
+    sandbox.pipe(PUBLISHED, &[]).skips_with(&["0 rows"], &[]);
     let left = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'flows_incoming%'";
-    let left = place
+    let left = sandbox
         .connect()
         .query_row(left, [], |row| row.get::<_, i64>(0));
     assert_eq!(left.unwrap(), 0);
@@ -221,54 +221,54 @@ fn what_cannot_replace_leaves_the_flows_that_are_there() {
 
 #[test]
 fn readers_see_the_old_flows_until_the_new_ones_are_all_there() {
-    let place = Place::new();
-    place.pipe(PUBLISHED, &[]).succeeds_with(&[]);
-    let mut load = place.start(&["--replace"]);
+    let sandbox = Sandbox::new();
+    sandbox.pipe(PUBLISHED, &[]).succeeds_with(&[]);
+    let mut load = sandbox.start(&["--replace"]);
     let text = generated(3_000, 1);
     load.feed(&text);
     let incoming = || {
-        let count = place
+        let count = sandbox
             .connect()
             .query_row("SELECT count(*) FROM flows_incoming", [], |row| row.get(0));
         count.unwrap_or(0_i64)
     };
     while incoming() < 3_000 {
-        assert_eq!(place.visible(), 5);
+        assert_eq!(sandbox.visible(), 5);
     }
-    assert_eq!(place.rows(), numbered(PUBLISHED));
+    assert_eq!(sandbox.rows(), numbered(PUBLISHED));
     load.finish().succeeds_with(&["3000 rows"]);
-    assert!(place.text() == text);
+    assert!(sandbox.text() == text);
 }
 
 #[test]
 fn a_replacement_beside_another_writer_starts_over() {
-    let place = Place::new();
-    place.pipe(PUBLISHED, &[]).succeeds_with(&[]);
-    let mut load = place.start(&["--replace"]);
+    let sandbox = Sandbox::new();
+    sandbox.pipe(PUBLISHED, &[]).succeeds_with(&[]);
+    let mut load = sandbox.start(&["--replace"]);
     load.feed(PUBLISHED);
     let is_begun = "SELECT count(*) FROM sqlite_schema WHERE name = 'flows_incoming'";
-    while place.connect().query_row(is_begun, [], |row| row.get(0)) != Ok(1_i64) {}
+    while sandbox.connect().query_row(is_begun, [], |row| row.get(0)) != Ok(1_i64) {}
     execute(
-        &place,
+        &sandbox,
         "INSERT INTO flows SELECT 6, 9, 0, 'C1', '1', 'C2', '2', 6, 1, 52",
     );
     load.finish()
         .fails_with(&["somebody else has added flows", "stay"]);
-    assert_eq!(ids(&place), "1 2 3 4 5 6");
+    assert_eq!(ids(&sandbox), "1 2 3 4 5 6");
 }
 
 #[test]
 fn a_table_that_cannot_be_served_can_be_replaced() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     execute(
-        &place,
+        &sandbox,
         "CREATE TABLE flows (id TEXT, time TEXT); INSERT INTO flows VALUES ('id', 'time')",
     );
-    place
+    sandbox
         .pipe(PUBLISHED, &["--replace"])
         .succeeds_with(&["ids 1-5"]);
-    assert_eq!(place.rows(), numbered(PUBLISHED));
-    place.load(&[]).succeeds_with(&["0 rows"]);
+    assert_eq!(sandbox.rows(), numbered(PUBLISHED));
+    sandbox.load(&[]).succeeds_with(&["0 rows"]);
 }
 
 // One load at a time.
@@ -277,27 +277,27 @@ fn a_table_that_cannot_be_served_can_be_replaced() {
 #[test]
 fn a_database_is_one_whatever_the_path_to_it() {
     use std::os::unix::fs::symlink;
-    let place = Place::new();
-    place.write("flows.txt", generated(1_000, 1));
-    fs::create_dir(place.path("folder")).unwrap();
-    symlink(place.db(), place.path("link.db")).unwrap();
-    symlink(place.folder.path(), place.path("folder/here")).unwrap();
+    let sandbox = Sandbox::new();
+    sandbox.write("flows.txt", generated(1_000, 1));
+    fs::create_dir(sandbox.path("folder")).unwrap();
+    symlink(sandbox.db(), sandbox.path("link.db")).unwrap();
+    symlink(sandbox.folder.path(), sandbox.path("folder/here")).unwrap();
     // The first one makes the file, through a link to nowhere.
     let load = |db: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flows"));
         let output = command
             .args(["load", "flows.txt", "--db", db])
-            .current_dir(place.folder.path())
+            .current_dir(sandbox.folder.path())
             .output()
             .unwrap();
-        Answer {
+        FinishedLoad {
             arguments: db.to_owned(),
             output,
         }
     };
-    let mut first = place.start(&[]);
+    let mut first = sandbox.start(&[]);
     first.feed(PUBLISHED);
-    place.wait_for_rows(5);
+    sandbox.wait_for_rows(5);
     for db in [
         "link.db",
         "flows.db",
@@ -308,7 +308,7 @@ fn a_database_is_one_whatever_the_path_to_it() {
     }
     first.finish().succeeds_with(&["5 rows"]);
     load("folder/here/link.db").succeeds_with(&["1000 rows"]);
-    fs::hard_link(place.db(), place.path("second.db")).unwrap();
+    fs::hard_link(sandbox.db(), sandbox.path("second.db")).unwrap();
     for db in ["second.db", "flows.db"] {
         load(db).fails_with(&["2 names (hard links)"]);
     }
@@ -327,99 +327,99 @@ fn an_input_that_changed_is_not_loaded_beside_its_own_rows() {
         format!("1,0,C1,1,C2,2,6,1,52\n{text}"),
     ];
     for changed in changes {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         // Stopped halfway.
-        let mut load = place.start(&[]);
+        let mut load = sandbox.start(&[]);
         load.feed(&text[..text.len() / 2]);
-        place.wait_for_rows(text[..text.len() / 2].matches('\n').count() as i64);
+        sandbox.wait_for_rows(text[..text.len() / 2].matches('\n').count() as i64);
         drop(load);
-        let rows = place.rows();
-        place.write("flows.txt", &changed);
-        place.load(&["flows.txt"]).fails_with(&[
+        let rows = sandbox.rows();
+        sandbox.write("flows.txt", &changed);
+        sandbox.load(&["flows.txt"]).fails_with(&[
             "flows.txt resembles an input of which",
             "--again",
             "--replace",
         ]);
-        assert_eq!(place.rows(), rows);
-        place
+        assert_eq!(sandbox.rows(), rows);
+        sandbox
             .pipe(&changed, &[])
             .fails_with(&["standard input resembles an input of which"]);
-        place
+        sandbox
             .load(&["flows.txt", "--replace"])
             .succeeds_with(&["rows"]);
-        assert!(place.text() == changed.replace("\r\n", "\n"));
+        assert!(sandbox.text() == changed.replace("\r\n", "\n"));
     }
 }
 
 #[test]
 fn flows_that_were_deleted_by_hand_are_not_taken_for_loaded() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let text = generated(100, 1);
-    place.write("flows.txt", &text);
-    place.load(&["flows.txt"]).succeeds_with(&["100 rows"]);
-    execute(&place, "DELETE FROM flows WHERE id <= 50");
+    sandbox.write("flows.txt", &text);
+    sandbox.load(&["flows.txt"]).succeeds_with(&["100 rows"]);
+    execute(&sandbox, "DELETE FROM flows WHERE id <= 50");
     // Trimmed: what is new of the input is still wanted.
-    place.load(&["flows.txt"]).skips_with(&["0 rows"], &[]);
-    execute(&place, "DELETE FROM flows");
-    place.load(&["flows.txt"]).fails_with(&[
+    sandbox.load(&["flows.txt"]).skips_with(&["0 rows"], &[]);
+    execute(&sandbox, "DELETE FROM flows");
+    sandbox.load(&["flows.txt"]).fails_with(&[
         "flows.txt: its first 100 lines",
         "ids 1 to 100",
         "deleted",
         "--again",
     ]);
-    place
+    sandbox
         .load(&["flows.txt", "--again"])
         .succeeds_with(&["100 rows", "ids 101-200"]);
-    assert!(place.text() == text);
+    assert!(sandbox.text() == text);
 }
 
 #[test]
 fn parts_that_are_alike_are_loaded_when_told_so_and_else_skipped_with_a_word() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let (line, other) = ("5,0,C1,N1,C2,80,6,1,81\n", "5,0,C1,N1,C2,80,6,1,82\n");
     for (name, text) in [
         ("a", line.to_owned()),
         ("b", line.to_owned()),
         ("c", line.to_owned() + other),
     ] {
-        place.write(name, text);
+        sandbox.write(name, text);
     }
-    place.load(&["a"]).succeeds_with(&["1 rows"]);
-    place.load(&["b"]).skips_with(
+    sandbox.load(&["a"]).succeeds_with(&["1 rows"]);
+    sandbox.load(&["b"]).skips_with(
         &["0 rows", "1 lines"],
         &["b: its first 1 lines (ids 1 to 1)"],
     );
-    place
+    sandbox
         .load(&["b", "c", "--again"])
         .succeeds_with(&["3 rows", "ids 2-4"]);
-    assert_eq!(place.text(), [line, line, line, other].concat());
+    assert_eq!(sandbox.text(), [line, line, line, other].concat());
 }
 
 #[test]
 fn an_interrupted_load_of_another_goes_on_and_is_no_third() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let text = generated(20_000, 1);
-    place.write("flows.txt", &text);
-    place.load(&["flows.txt"]).succeeds_with(&["20000 rows"]);
+    sandbox.write("flows.txt", &text);
+    sandbox.load(&["flows.txt"]).succeeds_with(&["20000 rows"]);
     let half = text.len() / 2;
-    let mut load = place.start(&["--again"]);
+    let mut load = sandbox.start(&["--again"]);
     load.feed(&text[..half]);
-    place.wait_for_rows(20_000 + text[..half].matches('\n').count() as i64);
+    sandbox.wait_for_rows(20_000 + text[..half].matches('\n').count() as i64);
     drop(load);
-    place
+    sandbox
         .load(&["flows.txt", "--again"])
         .succeeds_with(&["lines had been loaded before", "-40000,"]);
-    assert!(place.rows() == numbered(&text.repeat(2)));
+    assert!(sandbox.rows() == numbered(&text.repeat(2)));
 }
 
 #[test]
 fn records_of_earlier_versions_are_understood() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let text = generated(20_000, 1);
-    place.write("flows.txt", &text);
-    place.load(&["flows.txt"]).succeeds_with(&[]);
+    sandbox.write("flows.txt", &text);
+    sandbox.load(&["flows.txt"]).succeeds_with(&[]);
     execute(
-        &place,
+        &sandbox,
         "ALTER TABLE flow_loads RENAME TO later;
          CREATE TABLE flow_loads (
              id          INTEGER PRIMARY KEY,
@@ -432,13 +432,13 @@ fn records_of_earlier_versions_are_understood() {
          INSERT INTO flow_loads SELECT id, bytes, lines, digest, open_line, head FROM later;
          DROP TABLE later",
     );
-    place
+    sandbox
         .load(&["flows.txt"])
         .skips_with(&["0 rows"], &["first 20000 lines are in"]);
     let more = format!("{text}{}", generated(5, 2));
-    place.write("flows.txt", &more);
-    place.load(&["flows.txt"]).sums_up(&["5 rows"]);
-    assert!(place.rows() == numbered(&more));
+    sandbox.write("flows.txt", &more);
+    sandbox.load(&["flows.txt"]).has_summary(&["5 rows"]);
+    assert!(sandbox.rows() == numbered(&more));
 }
 
 // What an input may be.
@@ -459,16 +459,16 @@ fn other_formats_are_refused_by_name_and_leave_no_rejects() {
         (b"\xff\xfe1\0,\0\n\0", "UTF-16"),
     ];
     for (bytes, name) in cases {
-        let place = Place::new();
-        place.write("flows.gz", bytes);
-        place
+        let sandbox = Sandbox::new();
+        sandbox.write("flows.gz", bytes);
+        sandbox
             .load(&["flows.gz", "--rejects", "bad.txt"])
             .fails_with(&["flows.gz is ", name]);
-        place
+        sandbox
             .pipe(bytes, &["--rejects", "bad.txt"])
             .fails_with(&["standard input is ", name]);
-        assert_eq!(fs::read(place.path("bad.txt")).unwrap(), b"", "{name}");
-        assert_eq!(place.visible(), 0);
+        assert_eq!(fs::read(sandbox.path("bad.txt")).unwrap(), b"", "{name}");
+        assert_eq!(sandbox.visible(), 0);
     }
 }
 
@@ -476,15 +476,15 @@ fn other_formats_are_refused_by_name_and_leave_no_rejects() {
 fn a_byte_order_mark_is_passed_over() {
     let marked = format!("\u{feff}{PUBLISHED}");
     for content in [marked.clone().into_bytes(), gzip(&marked)] {
-        let place = Place::new();
-        place.write("flows.txt", &content);
-        place.load(&["flows.txt"]).succeeds_with(&["5 rows"]);
-        assert_eq!(place.rows(), numbered(PUBLISHED));
-        place.pipe(PUBLISHED, &[]).skips_with(&["0 rows"], &[]);
-        place
+        let sandbox = Sandbox::new();
+        sandbox.write("flows.txt", &content);
+        sandbox.load(&["flows.txt"]).succeeds_with(&["5 rows"]);
+        assert_eq!(sandbox.rows(), numbered(PUBLISHED));
+        sandbox.pipe(PUBLISHED, &[]).skips_with(&["0 rows"], &[]);
+        sandbox
             .pipe(&content, &["--replace", "--renumber"])
             .succeeds_with(&["5 rows"]);
-        assert_eq!(place.rows(), numbered(PUBLISHED));
+        assert_eq!(sandbox.rows(), numbered(PUBLISHED));
     }
 }
 
@@ -496,18 +496,18 @@ fn zeros_may_follow_a_gzip_and_nothing_else_may() {
         (vec![0, 1], false),
         (b"x".to_vec(), false),
     ] {
-        let place = Place::new();
+        let sandbox = Sandbox::new();
         let padded = [gzip(PUBLISHED), behind].concat();
-        place.write("flows.gz", &padded);
-        for answer in [
-            place.load(&["flows.gz"]),
-            place.pipe(&padded, &["--replace", "--renumber"]),
+        sandbox.write("flows.gz", &padded);
+        for load in [
+            sandbox.load(&["flows.gz"]),
+            sandbox.pipe(&padded, &["--replace", "--renumber"]),
         ] {
             if good {
-                answer.succeeds_with(&["5 rows"]);
-                assert_eq!(place.rows(), numbered(PUBLISHED));
+                load.succeeds_with(&["5 rows"]);
+                assert_eq!(sandbox.rows(), numbered(PUBLISHED));
             } else {
-                answer.fails_with(&[":6: gzip is damaged"]);
+                load.fails_with(&[":6: gzip is damaged"]);
             }
         }
     }
@@ -515,31 +515,31 @@ fn zeros_may_follow_a_gzip_and_nothing_else_may() {
 
 #[test]
 fn a_quoted_field_is_a_bad_line_that_names_it() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let quoted = "1,0,\"C1065\",389,C3799,N10451,6,10,5323\n";
-    place.pipe(quoted, &[]).fails_with(&[
+    sandbox.pipe(quoted, &[]).fails_with(&[
         "standard input:1: src_comp holds a quotation mark",
         "\"C1065\"",
     ]);
-    place
+    sandbox
         .pipe(quoted, &["--rejects", "bad.txt"])
         .succeeds_with(&["0 rows", "1 rejects"]);
-    assert_eq!(fs::read_to_string(place.path("bad.txt")).unwrap(), quoted);
+    assert_eq!(fs::read_to_string(sandbox.path("bad.txt")).unwrap(), quoted);
 }
 
 // Tables of somebody else.
 
 #[test]
 fn preparing_leaves_a_write_ahead_log_also_where_the_index_is_there() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     execute(
-        &place,
+        &sandbox,
         &format!(
             "CREATE TABLE flows (id INTEGER PRIMARY KEY, {FOREIGN_COLUMNS}); CREATE INDEX flows_time ON flows (time)"
         ),
     );
-    place.load(&[]).succeeds_with(&["0 rows"]);
-    let mode = place
+    sandbox.load(&[]).succeeds_with(&["0 rows"]);
+    let mode = sandbox
         .connect()
         .query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0));
     assert_eq!(mode.unwrap(), "wal");
@@ -547,15 +547,15 @@ fn preparing_leaves_a_write_ahead_log_also_where_the_index_is_there() {
 
 #[test]
 fn an_empty_table_has_its_index_while_the_first_load_goes_on() {
-    let place = Place::new();
-    let mut load = place.start(&[]);
+    let sandbox = Sandbox::new();
+    let mut load = sandbox.start(&[]);
     load.feed(PUBLISHED);
-    place.wait_for_rows(5);
+    sandbox.wait_for_rows(5);
     assert_eq!(
-        (place.indexes(), triggers(&place.connect())),
+        (sandbox.indexes(), triggers(&sandbox.connect())),
         (vec!["flows_time".to_owned()], 4)
     );
-    place.assert_in_order();
+    sandbox.assert_in_order();
     load.finish().succeeds_with(&["5 rows"]);
 }
 
@@ -591,34 +591,34 @@ fn preparing_names_what_could_not_be_served() {
         ),
     ];
     for (more, reason) in cases {
-        let place = Place::new();
-        execute(&place, &format!("{pandas}{good}{more}"));
+        let sandbox = Sandbox::new();
+        execute(&sandbox, &format!("{pandas}{good}{more}"));
         match reason {
             None => {
-                place
+                sandbox
                     .load(&[])
                     .succeeds_with(&["flows_id built", "guard installed"]);
-                place.assert_in_order();
+                sandbox.assert_in_order();
             }
-            Some(reason) => place.load(&[]).fails_with(&["flows.db", reason]),
+            Some(reason) => sandbox.load(&[]).fails_with(&["flows.db", reason]),
         }
     }
 }
 
 #[test]
 fn an_index_that_leaves_rows_out_does_not_do() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     execute(
-        &place,
+        &sandbox,
         &format!(
             "CREATE TABLE flows (id INTEGER PRIMARY KEY, {FOREIGN_COLUMNS});
              CREATE INDEX some ON flows (time) WHERE time IS NOT NULL"
         ),
     );
-    let answer = place.load(&[]);
-    let shown = answer.shown();
+    let load = sandbox.load(&[]);
+    let shown = load.shown();
     assert!(
-        place.indexes().contains(&"flows_time".to_owned()),
+        sandbox.indexes().contains(&"flows_time".to_owned()),
         "{shown}"
     );
 }

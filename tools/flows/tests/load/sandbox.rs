@@ -1,4 +1,4 @@
-//! A folder with inputs and a database, and `flows load` run in it.
+//! A folder with inputs and a database, in which `flows load` runs.
 
 use std::fs;
 use std::io::Write;
@@ -23,20 +23,20 @@ pub(crate) const PUBLISHED: &str = "\
 1,0,C14909,N8192,C5720,2049,6,1,52
 ";
 
-/// The window and the feed of arrivals as the service asks for them.
+/// The service's queries for a window and for the feed of arrivals.
 const WINDOW: &str =
     "SELECT * FROM flows WHERE (time, id) > (1, 2) AND time <= 9 ORDER BY time, id LIMIT 5";
 const ARRIVALS: &str = "SELECT * FROM flows WHERE id > 1 ORDER BY id LIMIT 5";
 
-/// How long a test waits for what must come; only a failing test waits that long.
+/// Longest wait for an event; only a failing test waits that long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder with inputs, and one database in it.
-pub(crate) struct Place {
+pub(crate) struct Sandbox {
     pub(crate) folder: TempDir,
 }
 
-impl Place {
+impl Sandbox {
     pub(crate) fn new() -> Self {
         Self {
             folder: TempDir::new().unwrap(),
@@ -69,13 +69,13 @@ impl Place {
     }
 
     #[track_caller]
-    pub(crate) fn load(&self, arguments: &[&str]) -> Answer {
+    pub(crate) fn load(&self, arguments: &[&str]) -> FinishedLoad {
         let output = self
             .command(arguments)
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        Answer {
+        FinishedLoad {
             arguments: format!("{arguments:?}"),
             output,
         }
@@ -83,15 +83,15 @@ impl Place {
 
     /// Loads `text` from standard input.
     #[track_caller]
-    pub(crate) fn pipe(&self, text: impl AsRef<[u8]>, arguments: &[&str]) -> Answer {
+    pub(crate) fn pipe(&self, text: impl AsRef<[u8]>, arguments: &[&str]) -> FinishedLoad {
         let mut load = self.start(arguments);
         let text = text.as_ref().to_vec();
         let mut stdin = load.stdin.take().unwrap();
-        // The load may end early, with an error that is in its answer.
+        // The load may end early, with an error in its output.
         let feed = thread::spawn(move || drop(stdin.write_all(&text)));
         let output = load.child.take().unwrap().wait_with_output().unwrap();
         feed.join().unwrap();
-        Answer {
+        FinishedLoad {
             arguments: format!("{arguments:?} < text"),
             output,
         }
@@ -99,7 +99,7 @@ impl Place {
 
     /// Starts a load from a pipe that stays open.
     #[track_caller]
-    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn start(&self, arguments: &[&str]) -> RunningLoad {
         let mut child = self
             .command(&[&["-"], arguments].concat())
             .stdin(Stdio::piped())
@@ -108,7 +108,7 @@ impl Place {
             .spawn()
             .unwrap();
         let stdin = child.stdin.take();
-        Running {
+        RunningLoad {
             child: Some(child),
             stdin,
         }
@@ -124,7 +124,7 @@ impl Place {
         rows(&self.db())
     }
 
-    /// The rows without their ids, as the text they came from.
+    /// The rows without their ids: the text that they were loaded from.
     #[track_caller]
     pub(crate) fn text(&self) -> String {
         self.rows()
@@ -133,7 +133,7 @@ impl Place {
             .collect()
     }
 
-    /// Rows that can be read right now; none while there is no table.
+    /// The number of rows that a reader sees now; 0 while there is no table.
     pub(crate) fn visible(&self) -> i64 {
         let reader = Connection::open_with_flags(self.db(), OpenFlags::SQLITE_OPEN_READ_ONLY);
         let count = |reader: Connection| {
@@ -204,21 +204,21 @@ pub(crate) fn rows(db: &Path) -> Vec<String> {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
-/// What `text` must be in an empty database.
+/// The rows that `text` gives in an empty database.
 pub(crate) fn numbered(text: &str) -> Vec<String> {
     text.lines()
         .enumerate()
-        .map(|(place, line)| format!("{},{line}", place + 1))
+        .map(|(index, line)| format!("{},{line}", index + 1))
         .collect()
 }
 
-/// A load that is waiting for its standard input; killed if the test is through with it.
-pub(crate) struct Running {
+/// A load that waits for standard input. Dropping kills it.
+pub(crate) struct RunningLoad {
     pub(crate) child: Option<Child>,
     pub(crate) stdin: Option<ChildStdin>,
 }
 
-impl Running {
+impl RunningLoad {
     #[track_caller]
     pub(crate) fn feed(&mut self, text: impl AsRef<[u8]>) {
         self.stdin
@@ -229,17 +229,17 @@ impl Running {
     }
 
     #[track_caller]
-    pub(crate) fn finish(mut self) -> Answer {
+    pub(crate) fn finish(mut self) -> FinishedLoad {
         drop(self.stdin.take());
         let output = self.child.take().unwrap().wait_with_output().unwrap();
-        Answer {
+        FinishedLoad {
             arguments: "-".to_owned(),
             output,
         }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningLoad {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
             child.kill().unwrap();
@@ -248,13 +248,13 @@ impl Drop for Running {
     }
 }
 
-/// How a load has ended.
-pub(crate) struct Answer {
+/// A load that has ended: its arguments and its output.
+pub(crate) struct FinishedLoad {
     pub(crate) arguments: String,
     pub(crate) output: Output,
 }
 
-impl Answer {
+impl FinishedLoad {
     pub(crate) fn shown(&self) -> String {
         let Output {
             status,
@@ -274,10 +274,10 @@ impl Answer {
     #[track_caller]
     pub(crate) fn succeeds_with(&self, parts: &[&str]) {
         assert!(self.output.stderr.is_empty(), "{}", self.shown());
-        self.sums_up(parts);
+        self.has_summary(parts);
     }
 
-    /// Succeeds, and warns once, in these words among others, that lines are skipped.
+    /// Asserts success with one warning that lines are skipped; the warning contains `words`.
     #[track_caller]
     pub(crate) fn skips_with(&self, parts: &[&str], words: &[&str]) {
         let warning = String::from_utf8_lossy(&self.output.stderr);
@@ -289,12 +289,12 @@ impl Answer {
                 self.shown()
             );
         }
-        self.sums_up(parts);
+        self.has_summary(parts);
     }
 
-    /// Succeeds with a summary of these parts among others.
+    /// Asserts success with a one-line summary that contains `parts`.
     #[track_caller]
-    pub(crate) fn sums_up(&self, parts: &[&str]) {
+    pub(crate) fn has_summary(&self, parts: &[&str]) {
         let summary = String::from_utf8_lossy(&self.output.stdout);
         let complete = self.output.status.success();
         assert!(complete && summary.lines().count() == 1, "{}", self.shown());
