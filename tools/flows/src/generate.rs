@@ -1,9 +1,9 @@
 //! `flows generate`: lines in LANL's format with the shape of the published file.
 //!
-//! The shape is what the service has to cope with: many flows share a second, ports are mostly names,
-//! a few hosts are in most flows, counts have a long tail, and one row in twenty is an exact duplicate.
-//! The same seed gives the same bytes on every platform, so everything here is integer arithmetic: the
-//! last bit of a float's power or logarithm differs between libraries.
+//! The shape: many flows share a second, most ports are names, a few hosts are in most flows, counts have a
+//! long tail, and one row in twenty is an exact duplicate. The same seed gives the same bytes on every
+//! platform. All arithmetic is on integers, since the last bit of a float's power or logarithm differs
+//! between libraries.
 
 use std::io::{self, Write};
 
@@ -19,10 +19,10 @@ const FLOWS_PER_SECOND: (u32, u32) = (40, 158);
 /// Longest line: nine numbers or names of at most 20 bytes each, and their separators.
 const LONGEST_LINE: usize = 9 * 21;
 
-/// Lines are gathered to this size before they are written.
+/// Size of the write buffer.
 const WRITE_AT: usize = 64 * 1024;
 
-/// The numbered ports and how often each of them occurs among these, in parts of 64.
+/// The numbered ports and the share of each among them, in parts of 64.
 const WELL_KNOWN_PORTS: [(&str, usize); 12] = [
     ("443", 15),
     ("80", 12),
@@ -38,12 +38,12 @@ const WELL_KNOWN_PORTS: [(&str, usize); 12] = [
     ("2049", 1),
 ];
 
-/// Writes `rows` lines to `out`, the same ones for the same `seed`.
+/// Writes `rows` lines to `out`; the same `seed` gives the same lines.
 ///
-/// Times start at 1 and never fall. A shorter run is the beginning of a longer one.
+/// Times start at 1 and never fall. The lines of a shorter run are the first lines of a longer one.
 ///
 /// # Errors
-/// Whatever `out` answers to a write.
+/// The error of a write to `out`.
 pub fn generate(rows: u64, seed: u64, out: &mut impl Write) -> io::Result<()> {
     let mut traffic = Traffic::new(seed);
     let mut text = Vec::with_capacity(WRITE_AT + LONGEST_LINE);
@@ -65,14 +65,14 @@ struct Traffic {
     well_known: [&'static str; 64],
     time: u64,
     left_in_second: u32,
-    /// The line before this one, to be repeated as a duplicate.
+    /// The previous line, which a duplicate repeats.
     previous: Vec<u8>,
 }
 
 impl Traffic {
     fn new(seed: u64) -> Self {
         Self {
-            // Spread, so that neighbouring seeds do not start with similar lines.
+            // The multiplication keeps neighbouring seeds from starting with similar lines.
             random: Pcg64Mcg::new(
                 u128::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1,
             ),
@@ -154,11 +154,11 @@ impl Traffic {
     }
 }
 
-/// Host numbers, each as often as its share of the traffic: the r-th by 1/(r + 8), and every one at least once.
+/// Host numbers, each as often as its share of the traffic: in proportion to 1/(rank + 8), at least once.
 fn busy_and_quiet_hosts() -> Vec<u16> {
     let mut slots = Vec::with_capacity(1 << 16);
     for rank in 0..HOSTS {
-        // Multiplying by a number without common factor scatters the busy hosts over the names.
+        // A multiplier coprime to HOSTS scatters the busy hosts over the names.
         let host = 1 + (u32::from(rank) * 5_003 % u32::from(HOSTS)) as u16;
         let share = (7_000 / (usize::from(rank) + 8)).max(1);
         slots.extend(std::iter::repeat_n(host, share));

@@ -1,8 +1,8 @@
 //! One line of LANL's `flows.txt` (Kent 2015, doi 10.17021/1179829): nine fields between commas, no
 //! header, no quoting.
 //!
-//! Parsing copies nothing: a [`Flow`] keeps its numbers and says where its texts lie in the line. Where
-//! a line begins and ends, and what becomes of a bad one, is the reader's business.
+//! Parsing copies nothing: a [`Flow`] holds the numbers, and ranges of bytes for the texts. The caller finds
+//! the ends of lines and decides what becomes of a bad line.
 
 use std::fmt;
 use std::ops::Range;
@@ -20,14 +20,14 @@ pub const FIELDS: [&str; 9] = [
     "byte_count",
 ];
 
-/// Longest line that is parsed, in bytes without its end. Published lines have about 45; a file without
-/// line ends must not be gathered in memory.
+/// Longest line that is parsed, in bytes without its end. Published lines have about 45. The limit bounds the
+/// memory for a file without line ends.
 pub const MAX_LINE: usize = 1024 * 1024;
 
-/// A value longer than this is cut in a message.
+/// Longest value in a message; a longer one is truncated.
 const SHOWN_CHARS: usize = 60;
 
-/// One parsed line; texts are ranges of bytes in that line, which is UTF-8.
+/// One parsed line. Texts are ranges of bytes in the line, which is UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// Seconds since the start of the data set.
@@ -50,7 +50,7 @@ pub struct Flow {
     pub byte_count: i64,
 }
 
-/// Why a line is no flow. Its text names the field at fault and the value found.
+/// Why a line is no flow. The message names the field at fault and the value found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadLine {
     /// Nothing between two line ends.
@@ -65,11 +65,11 @@ pub enum BadLine {
     EmptyField(&'static str),
     /// A field with a quotation mark in it, by its name and value.
     Quoted(&'static str, String),
-    /// A number field that is none, by its name and value.
+    /// A number field that holds no integer, by its name and value.
     NotAnInteger(&'static str, String),
     /// A number field beyond 64 bits, by its name and value.
     OutOfRange(&'static str, String),
-    /// A line that had no end was loaded as the last of its input, and now goes on.
+    /// An earlier load took the line as the last of its input, without a line end; now the line is longer.
     Grown,
 }
 
@@ -104,7 +104,7 @@ impl std::error::Error for BadLine {}
 /// Parses one line, given without its end.
 ///
 /// # Errors
-/// The first thing that is wrong with the line, from left to right.
+/// The first fault of the line, from left to right.
 pub fn parse(line: &[u8]) -> Result<Flow, BadLine> {
     if line.is_empty() {
         return Err(BadLine::Empty);
@@ -132,8 +132,9 @@ pub fn parse(line: &[u8]) -> Result<Flow, BadLine> {
     })
 }
 
-/// A mark of quoting at this byte. Quoted or not, a value is the same one, so it is not stored as it stands; nor
-/// are the marks taken off, since the comma in `"a,b"` would part a field.
+/// The error for a quotation mark at byte `mark`.
+///
+/// Quoted fields are refused, not unquoted: LANL's format has no quoting, so the comma in `"a,b"` ends a field.
 fn quoted(line: &[u8], mark: usize) -> BadLine {
     let commas = memchr::memchr_iter(b',', &line[..mark]).count();
     let start = memchr::memrchr(b',', &line[..mark]).map_or(0, |comma| comma + 1);
@@ -142,7 +143,7 @@ fn quoted(line: &[u8], mark: usize) -> BadLine {
     BadLine::Quoted(name, shown(&line[start..end]))
 }
 
-/// A line and where each of its nine fields begins; a tenth start lies one past the end.
+/// A line and the start of each of its nine fields. The tenth start lies one past the end of the line.
 struct Fields<'a> {
     line: &'a [u8],
     starts: [u32; FIELDS.len() + 1],

@@ -1,22 +1,22 @@
 //! `flows load`: lines in LANL's format into the database of the service, every line exactly once.
 //!
-//! One thread reads, inflates and parses; the caller's writes. A batch of rows and the mark of how far they
-//! reach are committed together, so an interrupted load goes on where its last commit ended, and the
-//! rows already in the database are recognised by content, whatever the file is called now.
+//! One thread reads, inflates and parses; the caller's thread writes. A transaction commits rows together with
+//! the position behind them in the input. An interrupted load therefore resumes at its last commit. Loaded
+//! input is recognised by content, under any file name.
 //!
-//! - `source` opens and checks inputs, `format` tells what they are, `resume` finds where to go on in one
-//! - `batch` turns its bytes into rows, `rejects` keeps the lines that are none
-//! - `store` opens the database and writes rows, `ledger` the record of what was loaded; `checkpoint` keeps
-//!   the write-ahead log short
-//! - `schema` has the one schema and its guard, `prepare` gives a table what it lacks to be served from
-//! - `replace` puts other flows in the place of those that are there
-//! - `claim` keeps two loads apart, `progress` shows how far this one is
+//! - `source` opens and checks an input, `format` detects its format, `resume` finds where to start in it
+//! - `batch` parses its bytes into rows, `rejects` writes bad lines to a file
+//! - `store` opens the database and writes rows, `history` records what was loaded, `checkpoint` copies the
+//!   write-ahead log back
+//! - `schema` applies the schema and its guard, `prepare` adds the indexes that a table lacks
+//! - `replace` swaps all flows in one transaction
+//! - `lock` keeps two loads apart, `progress` draws the progress bar
 
 mod batch;
 mod checkpoint;
-mod claim;
 mod format;
-mod ledger;
+mod history;
+mod lock;
 mod prepare;
 mod progress;
 mod rejects;
@@ -34,22 +34,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use batch::{Batch, Lines};
-use claim::Claim;
-use ledger::Record;
+use batch::{Batch, LineReader};
+use history::Record;
+use lock::DatabaseLock;
 use progress::Progress;
 use rejects::Rejects;
 use source::Source;
 use store::{Prepared, Purpose, Store};
 
-/// Text in one commit, about 200,000 lines. Readers see progress a few times a second, and the
-/// write-ahead log stays small; four times as much was not faster.
+/// Text in one commit, about 200,000 lines. Readers see new rows a few times a second, and the write-ahead log
+/// stays small; larger commits are no faster.
 const COMMIT_BYTES: usize = 8 * 1024 * 1024;
 
-/// A commit is not put off for longer than this, however slowly rows arrive.
+/// Longest time between two commits, however slowly rows arrive.
 const COMMIT_AFTER: Duration = Duration::from_secs(1);
 
-/// Batches that may wait for the writer. With the two in work they bound the memory of a load.
+/// Batches that may wait for the writer. They and the two in use bound the memory of a load.
 const QUEUED_BATCHES: usize = 2;
 
 /// What to load and where to.
@@ -88,9 +88,9 @@ pub struct Summary {
     pub ids: Option<(i64, i64)>,
     /// Names of the indexes that were missing and have been built.
     pub indexes: Vec<String>,
-    /// That the guard has been installed, or why not; `None` if it was there.
+    /// That the guard was installed, or why it was not; `None` if the table had it.
     pub guard: Option<&'static str>,
-    /// From the first look at the inputs to the last index.
+    /// From the opening of the inputs to the last commit.
     pub elapsed: Duration,
     /// The database.
     pub db: PathBuf,
@@ -123,14 +123,17 @@ impl fmt::Display for Summary {
 
 /// Gives the table what it lacks to be served from, and loads every file of `request` in turn.
 ///
-/// Rows are committed as they come and stay if a later line fails, but for a replacement, which is all or
-/// nothing; ids go on from the largest one ever given. What is skipped as known is said on standard error.
+/// Committed rows stay if a later line fails; a replacement is all or nothing. New ids follow the largest id
+/// ever given. A warning on standard error tells of lines that are skipped as known.
 ///
 /// # Errors
-/// An input or the database cannot be opened, read or written; another load is at work on the database;
-/// the table cannot be served from; a line is bad and there is no rejects file (`FILE:LINE: reason`); an input
-/// is damaged, or cannot be told from one loaded before, or its flows are gone. The text names the file, and
-/// the line where there is one.
+/// - An input or the database cannot be opened, read or written.
+/// - Another load holds the lock of the database.
+/// - The service could not serve the table.
+/// - A line is bad and there is no rejects file (`FILE:LINE: reason`).
+/// - An input is damaged, resembles an earlier input, or its earlier flows were deleted.
+///
+/// The message names the file, and the line if there is one.
 pub fn load(request: &Load) -> Result<Summary> {
     let progress = Progress::new();
     let summary = load_all(request, &progress);
@@ -140,7 +143,7 @@ pub fn load(request: &Load) -> Result<Summary> {
 
 fn load_all(request: &Load, progress: &Progress) -> Result<Summary> {
     let started = Instant::now();
-    // All of them first: a misspelt name is no reason to create a database.
+    // Open all inputs first: a misspelt name must not create a database.
     let opened = request
         .files
         .iter()
@@ -152,25 +155,25 @@ fn load_all(request: &Load, progress: &Progress) -> Result<Summary> {
         (false, true) => Purpose::Replace,
     };
     match purpose {
-        Purpose::Prepare => store::require(&request.db)?,
+        Purpose::Prepare => store::check_exists(&request.db)?,
         _ => store::create_folder(&request.db)?,
     }
-    let _claim = Claim::take(&request.db)?;
+    let _lock = DatabaseLock::acquire(&request.db)?;
     let mut store = Store::open(&request.db, purpose)?;
     let prepared = match purpose {
-        // The table that is to come is what it has to be.
+        // The new table is created from the schema and lacks nothing.
         Purpose::Replace => Prepared::default(),
         _ => {
             progress.say("preparing the table");
             store.prepare(purpose == Purpose::Prepare)?
         }
     };
-    let mut loaded = Loaded::default();
+    let mut counts = Counts::default();
     if purpose == Purpose::Replace {
-        replace_by(request, &mut store, sources, progress, &mut loaded)?;
+        load_replacement(request, &mut store, sources, progress, &mut counts)?;
     } else {
         let rejects = Rejects::open(request, &store)?;
-        let mut writer = Writer::new(&store, rejects, progress, request.again, &mut loaded);
+        let mut writer = Writer::new(&store, rejects, progress, request.again, &mut counts);
         for mut source in sources {
             progress.begin(&source);
             source.check(store.folder())?;
@@ -178,10 +181,10 @@ fn load_all(request: &Load, progress: &Progress) -> Result<Summary> {
         }
     }
     Ok(Summary {
-        rows: loaded.rows,
-        rejects: loaded.rejects,
-        known_lines: loaded.known_lines,
-        ids: loaded.ids,
+        rows: counts.rows,
+        rejects: counts.rejects,
+        known_lines: counts.known_lines,
+        ids: counts.ids,
         indexes: prepared.indexes,
         guard: prepared.guard,
         elapsed: started.elapsed(),
@@ -189,13 +192,13 @@ fn load_all(request: &Load, progress: &Progress) -> Result<Summary> {
     })
 }
 
-/// Looks at everything that can be looked at before, and then loads all of it or nothing.
-fn replace_by(
+/// Checks every input first, then loads all of them or nothing.
+fn load_replacement(
     request: &Load,
     store: &mut Store,
     mut sources: Vec<Source>,
     progress: &Progress,
-    loaded: &mut Loaded,
+    counts: &mut Counts,
 ) -> Result<()> {
     let rejects = Rejects::open(request, store)?;
     for source in &mut sources {
@@ -204,26 +207,26 @@ fn replace_by(
         source.check_first_line(rejects.is_some())?;
     }
     store.begin_replacement(request.renumber)?;
-    let mut writer = Writer::new(store, rejects, progress, request.again, loaded);
+    let mut writer = Writer::new(store, rejects, progress, request.again, counts);
     let filled = sources.into_iter().try_for_each(|source| {
         progress.begin(&source);
         writer.load_source(source)
     });
     let done = filled.and_then(|()| {
-        if loaded.rows == 0 {
+        if counts.rows == 0 {
             bail!("there is no flow in what was to replace those that are there");
         }
-        store.end_replacement()
+        store.commit_replacement()
     });
     if done.is_err() {
-        store.give_up_replacement();
+        store.abort_replacement();
     }
     done.context("the flows that are there stay")
 }
 
-/// What has been counted so far.
+/// What the load has done so far.
 #[derive(Debug, Default)]
-struct Loaded {
+struct Counts {
     rows: u64,
     rejects: u64,
     known_lines: u64,
@@ -236,11 +239,11 @@ struct Writer<'a> {
     rejects: Option<Rejects>,
     progress: &'a Progress,
     again: bool,
-    loaded: &'a mut Loaded,
+    counts: &'a mut Counts,
 }
 
-/// A transaction that is open: since when, what it holds, and the id of the next row.
-struct Pending {
+/// An open transaction: its start, what it holds, and the id of the next row.
+struct Transaction {
     since: Instant,
     bytes: usize,
     rows: u64,
@@ -253,14 +256,14 @@ impl<'a> Writer<'a> {
         rejects: Option<Rejects>,
         progress: &'a Progress,
         again: bool,
-        loaded: &'a mut Loaded,
+        counts: &'a mut Counts,
     ) -> Self {
         Self {
             store,
             rejects,
             progress,
             again,
-            loaded,
+            counts,
         }
     }
 
@@ -268,12 +271,12 @@ impl<'a> Writer<'a> {
     fn load_source(&mut self, source: Source) -> Result<()> {
         let records = self.store.records()?;
         let (lines, mut record) =
-            resume::find_start(&source, records, self.rejects.is_some(), self.again)?;
+            resume::resume(&source, records, self.rejects.is_some(), self.again)?;
         let warning = self.check_known(&source, &record)?;
-        self.loaded.known_lines += record.mark.lines;
+        self.counts.known_lines += record.consumed.lines;
         let (full, batches) = mpsc::sync_channel(QUEUED_BATCHES);
         let (recycle, empty) = mpsc::channel();
-        // Not joined: after a failure here it may be waiting for standard input, and has nothing to tidy.
+        // Not joined: after a failure here the thread may wait for standard input forever. It has nothing to clean up.
         thread::Builder::new()
             .name("read".to_owned())
             .spawn(move || read_batches(lines, &empty, &full))
@@ -285,12 +288,12 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// What is known of an input has to be there still. Where the input was not interrupted, gives a warning that
-    /// it is skipped: it may be meant otherwise.
+    /// Fails if the flows of an earlier load of this input were deleted. Returns a warning if that load had
+    /// reached the end of the input: the user may want the lines as flows of their own.
     fn check_known(&self, source: &Source, record: &Record) -> Result<Option<String>> {
-        let (name, lines) = (&source.name, record.mark.lines);
+        let (name, lines) = (&source.name, record.consumed.lines);
         if let Some((first, last)) = record.ids
-            && !self.store.holds(last)?
+            && !self.store.has_id(last)?
         {
             bail!(
                 "{name}: its first {lines} lines were loaded before, as the flows with ids {first} to {last}, but \
@@ -309,20 +312,20 @@ impl<'a> Writer<'a> {
         )))
     }
 
-    /// Writes batches until the reader says that there are no more, or why it cannot go on.
+    /// Writes batches until the reading thread sends the end of the input or an error.
     fn write_batches(
         &mut self,
         batches: &Receiver<Result<Option<Batch>>>,
         recycle: &Sender<Batch>,
         record: &mut Record,
     ) -> Result<()> {
-        let mut pending: Option<Pending> = None;
+        let mut pending: Option<Transaction> = None;
         loop {
-            let patience = match &pending {
+            let timeout = match &pending {
                 Some(pending) => COMMIT_AFTER.saturating_sub(pending.since.elapsed()),
                 None => Duration::MAX,
             };
-            let received = match batches.recv_timeout(patience) {
+            let received = match batches.recv_timeout(timeout) {
                 Ok(received) => received,
                 Err(RecvTimeoutError::Timeout) => {
                     self.commit(&mut pending, record)?;
@@ -331,7 +334,7 @@ impl<'a> Writer<'a> {
                 Err(RecvTimeoutError::Disconnected) => bail!("the reading thread died"),
             };
             let Ok(Some(batch)) = received else {
-                if received.is_ok() && record.finished != Some(true) && record.mark.bytes > 0 {
+                if received.is_ok() && record.finished != Some(true) && record.consumed.bytes > 0 {
                     record.finished = Some(true);
                     self.open(&mut pending)?;
                 }
@@ -345,16 +348,16 @@ impl<'a> Writer<'a> {
             {
                 self.commit(&mut pending, record)?;
             }
-            // The reader may be gone already, with nothing left to fill.
+            // Fails if the reading thread has ended and needs no more batches.
             let _ = recycle.send(batch);
         }
     }
 
-    /// The open transaction, or a new one.
-    fn open<'p>(&self, pending: &'p mut Option<Pending>) -> Result<&'p mut Pending> {
+    /// Returns the open transaction, or begins one.
+    fn open<'p>(&self, pending: &'p mut Option<Transaction>) -> Result<&'p mut Transaction> {
         Ok(match pending {
             Some(open) => open,
-            None => pending.insert(Pending {
+            None => pending.insert(Transaction {
                 since: Instant::now(),
                 bytes: 0,
                 rows: 0,
@@ -366,7 +369,7 @@ impl<'a> Writer<'a> {
     fn write_batch(
         &mut self,
         batch: &Batch,
-        pending: &mut Option<Pending>,
+        pending: &mut Option<Transaction>,
         record: &mut Record,
     ) -> Result<()> {
         let open = self.open(pending)?;
@@ -374,38 +377,38 @@ impl<'a> Writer<'a> {
         open.next_id = self.store.insert(batch, first_id)?;
         open.bytes += batch.text.len();
         open.rows += batch.flows.len() as u64;
-        let ends_a_line = batch.mark != record.mark;
+        let ends_a_line = batch.consumed != record.consumed;
         record.advance(batch, first_id);
-        self.loaded.rejects += batch.rejected;
+        self.counts.rejects += batch.rejected;
         if let Some(rejects) = &mut self.rejects {
             rejects.write(&batch.rejects, ends_a_line)?;
         }
         Ok(())
     }
 
-    fn commit(&mut self, pending: &mut Option<Pending>, record: &mut Record) -> Result<()> {
+    fn commit(&mut self, pending: &mut Option<Transaction>, record: &mut Record) -> Result<()> {
         let Some(done) = pending.take() else {
             return Ok(());
         };
         if let Some(rejects) = &mut self.rejects {
-            rejects.settle(self.store)?;
+            rejects.sync(self.store)?;
         }
         self.store.commit(record)?;
         if done.rows > 0 {
             let first = done.next_id - done.rows as i64;
-            let ids = &mut self.loaded.ids;
+            let ids = &mut self.counts.ids;
             *ids = Some((ids.map_or(first, |ids| ids.0), done.next_id - 1));
         }
-        self.loaded.rows += done.rows;
-        self.progress.rows(self.loaded.rows);
+        self.counts.rows += done.rows;
+        self.progress.rows(self.counts.rows);
         Ok(())
     }
 }
 
-/// Fills batches until the input ends or fails; the writer hears of either. A writer that has gone away
-/// has failed itself and says why.
+/// Sends batches until the input ends or fails, then sends the end or the error. Stops early if the writer is
+/// gone, which reports its own error.
 fn read_batches(
-    mut lines: Lines,
+    mut lines: LineReader,
     empty: &Receiver<Batch>,
     full: &SyncSender<Result<Option<Batch>>>,
 ) {

@@ -1,8 +1,7 @@
-//! Copies the write-ahead log back into the database beside the writer.
+//! Copies the write-ahead log back into the database on a thread of its own.
 //!
-//! Left to the writer, copying and the syncs that go with it took a sixth of the time of a load. It does
-//! no more here than SQLite may do at any time: a failure is not reported, since the writer copies
-//! what is left once the log has grown long, and meets the same failure then.
+//! The writer then spends no time on the copy and its syncs. Errors are not reported: once the log is long,
+//! the writer checkpoints itself and meets the same error.
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -11,21 +10,21 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result};
 use rusqlite::{Connection, OpenFlags};
 
-/// A thread with a connection of its own, until it is dropped.
-pub(super) struct Checkpoints {
+/// A thread with a connection of its own. Dropping ends the thread.
+pub(super) struct Checkpointer {
     requests: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Checkpoints {
+impl Checkpointer {
     /// Starts the thread for the database at `db`, which need not exist before the first request.
     pub(super) fn start(db: &Path) -> Result<Self> {
         let db = db.to_owned();
-        // One request in waiting stands for all that come meanwhile.
+        // One waiting request covers all commits until the thread takes it.
         let (requests, received) = mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name("checkpoint".to_owned())
-            .spawn(move || copy_on_request(&db, &received))
+            .spawn(move || checkpoint_on_request(&db, &received))
             .context("cannot start the checkpoint thread")?;
         Ok(Self {
             requests: Some(requests),
@@ -33,18 +32,18 @@ impl Checkpoints {
         })
     }
 
-    /// Has what is committed by now copied, soon.
-    pub(super) fn ask(&self) {
+    /// Requests a checkpoint of all that is committed now.
+    pub(super) fn request(&self) {
         if let Some(requests) = &self.requests {
-            // Full is fine, see above; a thread that has ended is made up for by the writer.
+            // A full channel already holds a request; without the thread the writer checkpoints.
             let _ = requests.try_send(());
         }
     }
 }
 
-impl Drop for Checkpoints {
+impl Drop for Checkpointer {
     fn drop(&mut self) {
-        // The thread ends when nobody can ask any more.
+        // The thread ends when the channel closes.
         drop(self.requests.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -52,7 +51,7 @@ impl Drop for Checkpoints {
     }
 }
 
-fn copy_on_request(db: &Path, requests: &Receiver<()>) {
+fn checkpoint_on_request(db: &Path, requests: &Receiver<()>) {
     let mut connection = None;
     while requests.recv().is_ok() {
         if connection.is_none() {

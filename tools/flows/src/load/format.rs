@@ -1,21 +1,21 @@
-//! What an input is, told by its first bytes, and gzip of one or many members.
+//! Detects the format of an input by its first bytes, and inflates gzip of one or many members.
 //!
-//! What is neither text nor gzip is refused by name: taken for lines, each of its pieces would be a reject.
+//! Any other known format is refused by name; as lines, all of its bytes would be rejects.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// Bytes that suffice to tell. No line of flows is shorter, so none that is on its way is waited for longer.
+/// Bytes that detection needs. Every line of flows has as many, so a stream's first line suffices.
 pub(super) const LONGEST_MAGIC: usize = 14;
 
-/// What some editors put before a UTF-8 text.
+/// Some editors put it before UTF-8 text.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 const GZIP: &[u8] = b"\x1f\x8b";
 
-/// Formats that are not read, by their first bytes: the name, and the command that opens them.
-const OTHERS: [(&[u8], &str, Option<&str>); 13] = [
+/// Unsupported formats: first bytes, name, and the command that converts to text.
+const UNSUPPORTED: [(&[u8], &str, Option<&str>); 13] = [
     (b"BZh", "bzip2", Some("bzip2 -dc")),
     (b"\xfd7zXZ\0", "xz", Some("xz -dc")),
     (b"\x28\xb5\x2f\xfd", "zstd", Some("zstd -dc")),
@@ -31,58 +31,63 @@ const OTHERS: [(&[u8], &str, Option<&str>); 13] = [
     (b"%PDF", "a PDF", None),
 ];
 
-/// Documents, told by what their first tag begins with, in any case.
-const DOCUMENTS: [(&[u8], &str); 3] = [
+/// Markup, by the start of its first tag, in any case.
+const MARKUP: [(&[u8], &str); 3] = [
     (b"<!doctype", "an HTML page"),
     (b"<html", "an HTML page"),
     (b"<?xml", "an XML document"),
 ];
 
-/// What an input is.
+/// The format of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Text,
     Gzip,
-    Other {
+    Unsupported {
         name: &'static str,
-        open_by: Option<&'static str>,
+        decompress_by: Option<&'static str>,
     },
 }
 
 impl Format {
-    /// Tells by the first [`LONGEST_MAGIC`] bytes, or by all if there are fewer.
+    /// Detects the format by the first [`LONGEST_MAGIC`] bytes, or by all if there are fewer.
     pub(super) fn of(first: &[u8]) -> Self {
         if first.starts_with(GZIP) {
             return Self::Gzip;
         }
-        let other = OTHERS.iter().find(|(magic, ..)| first.starts_with(magic));
-        if let Some(&(_, name, open_by)) = other {
-            return Self::Other { name, open_by };
+        let other = UNSUPPORTED
+            .iter()
+            .find(|(magic, ..)| first.starts_with(magic));
+        if let Some(&(_, name, decompress_by)) = other {
+            return Self::Unsupported {
+                name,
+                decompress_by,
+            };
         }
         let text = first.strip_prefix(BYTE_ORDER_MARK).unwrap_or(first);
         let text = text.trim_ascii_start();
-        let document = DOCUMENTS.iter().find(|(tag, _)| {
+        let markup = MARKUP.iter().find(|(tag, _)| {
             text.get(..tag.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(tag))
         });
-        match document {
-            Some(&(_, name)) => Self::Other {
+        match markup {
+            Some(&(_, name)) => Self::Unsupported {
                 name,
-                open_by: None,
+                decompress_by: None,
             },
             None => Self::Text,
         }
     }
 }
 
-/// The texts of all members of a gzip, one after the other. Zeros may follow the last one, as on a tape or
-/// in a file of a fixed size; anything else there is an error.
-pub(super) struct Members<R> {
-    /// `None` behind the last one.
+/// Reads the texts of all gzip members, one after the other. Zeros may pad the last member, as on a tape;
+/// any other byte behind it is an error.
+pub(super) struct GzipMembers<R> {
+    /// `None` behind the last member.
     member: Option<GzDecoder<R>>,
 }
 
-impl<R: BufRead> Members<R> {
+impl<R: BufRead> GzipMembers<R> {
     pub(super) fn new(input: R) -> Self {
         Self {
             member: Some(GzDecoder::new(input)),
@@ -90,7 +95,7 @@ impl<R: BufRead> Members<R> {
     }
 }
 
-impl<R: BufRead> Read for Members<R> {
+impl<R: BufRead> Read for GzipMembers<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while let Some(member) = &mut self.member {
             let read = member.read(buffer)?;

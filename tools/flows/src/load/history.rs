@@ -1,16 +1,16 @@
-//! What has been loaded, kept in the database itself: table `flow_loads` has a row for each input, and
-//! `flow_rejects` one for each rejects file.
+//! The history of loads, in the database: `flow_loads` has a row for each input, `flow_rejects` one for each
+//! rejects file.
 //!
-//! They are written in the transaction of the batch they speak of, so the two cannot disagree. An input
-//! is its content: names and times of files are not kept. The service does not read these tables.
-//! While flows are replaced, tables of the same names shade them, which only this connection sees.
+//! One transaction writes rows and their history, so the two cannot disagree. An input is identified by its
+//! content, not by the name or time of a file. The service does not read these tables. A replacement writes to
+//! temporary tables that shadow them.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::batch::{Batch, Mark};
+use super::batch::{Batch, Consumed};
 
-/// Bytes kept of an input's beginning. They tell an input that is new after the first read, where
-/// comparing digests would mean to read as far as every recorded input went.
+/// Bytes of an input's start that are stored. They identify a new input after one read; digests would need as
+/// many bytes as every recorded input has.
 pub(super) const HEAD: usize = 64 * 1024;
 
 const TABLES: &str = "CREATE TABLE IF NOT EXISTS flow_loads (
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS flow_rejects (
     end         INTEGER NOT NULL  -- length that the file had, or was to have, at the last commit
 )";
 
-/// Columns that earlier versions did not have; NULL in their rows stands for unknown.
+/// Columns that earlier versions lacked; NULL means unknown.
 const LATER_COLUMNS: [&str; 3] = ["first_id", "last_id", "finished"];
 
 const SELECT: &str = "SELECT id, bytes, lines, digest, open_line, head, first_id, last_id, finished
@@ -43,30 +43,30 @@ const UPDATE: &str =
     "UPDATE flow_loads SET bytes = ?1, lines = ?2, digest = ?3, open_line = ?4, head = ?5,
     first_id = ?6, last_id = ?7, finished = ?8 WHERE id = ?9";
 
-/// One input, as far as it is in the database.
+/// One input, as far as the database holds it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
     /// Its row in the table; `None` until the first commit.
     id: Option<i64>,
-    pub(super) mark: Mark,
+    pub(super) consumed: Consumed,
     pub(super) head: Vec<u8>,
-    /// First and last id of its flows; `None` if it has none, or that is not known.
+    /// First and last id of its flows; `None` if it has none or the ids are unknown.
     pub(super) ids: Option<(i64, i64)>,
-    /// Whether the input has been loaded to its end; `None` if that is not known.
+    /// Whether the input was loaded to its end; `None` if unknown.
     pub(super) finished: Option<bool>,
 }
 
 impl Record {
-    /// Tells this record from others; `None` until the first commit.
+    /// The row's id; `None` until the first commit.
     pub(super) fn id(&self) -> Option<i64> {
         self.id
     }
 
-    /// Moves the record behind `batch`, whose flows have been given the ids from `first_id` on.
+    /// Adds `batch`, whose flows have the ids from `first_id` on.
     pub(super) fn advance(&mut self, batch: &Batch, first_id: i64) {
         if !batch.flows.is_empty() {
             let last = first_id + batch.flows.len() as i64 - 1;
-            // Of flows that were given ids earlier the first may be unknown.
+            // The first id of an earlier version's load may be unknown.
             self.ids = match self.ids {
                 Some((first, _)) => Some((first, last)),
                 None => Some((first_id, last)),
@@ -76,21 +76,21 @@ impl Record {
         let room = HEAD - self.head.len();
         self.head
             .extend_from_slice(&batch.text[..room.min(batch.text.len())]);
-        self.mark = batch.mark.clone();
+        self.consumed = batch.consumed.clone();
     }
 
-    /// Whether an input with `piece` at `offset` can be this one, as far as the kept beginning tells.
-    pub(super) fn may_hold(&self, offset: u64, piece: &[u8]) -> bool {
+    /// Whether an input with `chunk` at `offset` can be this one, judged by the stored head.
+    pub(super) fn may_match(&self, offset: u64, chunk: &[u8]) -> bool {
         let known = usize::try_from(offset)
             .ok()
             .and_then(|offset| self.head.get(offset..))
             .unwrap_or_default();
-        let common = known.len().min(piece.len());
-        known[..common] == piece[..common]
+        let common = known.len().min(chunk.len());
+        known[..common] == chunk[..common]
     }
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let mark = Mark {
+        let consumed = Consumed {
             bytes: row.get::<_, i64>(1)? as u64,
             lines: row.get::<_, i64>(2)? as u64,
             digest: row.get(3)?,
@@ -98,7 +98,7 @@ impl Record {
         };
         Ok(Self {
             id: Some(row.get(0)?),
-            mark,
+            consumed,
             head: row.get(5)?,
             ids: row.get::<_, Option<i64>>(6)?.zip(row.get(7)?),
             finished: row.get(8)?,
@@ -106,7 +106,7 @@ impl Record {
     }
 }
 
-/// Creates the tables, or the columns that they lack, if need be.
+/// Creates the tables, or the columns that they lack.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)?;
     for column in LATER_COLUMNS {
@@ -120,14 +120,14 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Keeps a record of its own from here on, in tables that shade those of the database.
-pub(super) fn shade(connection: &Connection) -> rusqlite::Result<()> {
+/// Creates empty temporary tables that shadow those of the database from here on.
+pub(super) fn shadow(connection: &Connection) -> rusqlite::Result<()> {
     let tables = TABLES.replace("CREATE TABLE", "CREATE TEMP TABLE");
     connection.execute_batch(&tables)
 }
 
-/// Puts that record in the place of the one in the database, in the open transaction.
-pub(super) fn unshade(connection: &Connection) -> rusqlite::Result<()> {
+/// Replaces the history in the database by the shadow tables, in the open transaction.
+pub(super) fn replace_by_shadow(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "DELETE FROM main.flow_loads;
          INSERT INTO main.flow_loads
@@ -141,7 +141,7 @@ pub(super) fn unshade(connection: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-/// Every record.
+/// Reads every record.
 pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
     connection
         .prepare(SELECT)?
@@ -153,17 +153,17 @@ pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<Record>> 
 pub(super) fn save(connection: &Connection, record: &mut Record) -> rusqlite::Result<()> {
     let Record {
         id,
-        mark,
+        consumed,
         head,
         ids,
         finished,
     } = record;
-    if mark.bytes == 0 {
+    if consumed.bytes == 0 {
         return Ok(());
     }
-    // What was read beyond the mark, inside a long line, is not part of the record yet.
-    let head = &head[..head.len().min(mark.bytes as usize)];
-    let (bytes, lines) = (mark.bytes as i64, mark.lines as i64);
+    // Bytes read inside a long line are not consumed yet.
+    let head = &head[..head.len().min(consumed.bytes as usize)];
+    let (bytes, lines) = (consumed.bytes as i64, consumed.lines as i64);
     let (finished, (first, last)) = (*finished, ids.unzip());
     if let Some(id) = *id {
         connection.execute(
@@ -171,8 +171,8 @@ pub(super) fn save(connection: &Connection, record: &mut Record) -> rusqlite::Re
             params![
                 bytes,
                 lines,
-                mark.digest,
-                mark.open_line,
+                consumed.digest,
+                consumed.open_line,
                 head,
                 first,
                 last,
@@ -186,8 +186,8 @@ pub(super) fn save(connection: &Connection, record: &mut Record) -> rusqlite::Re
             params![
                 bytes,
                 lines,
-                mark.digest,
-                mark.open_line,
+                consumed.digest,
+                consumed.open_line,
                 head,
                 first,
                 last,
@@ -199,7 +199,7 @@ pub(super) fn save(connection: &Connection, record: &mut Record) -> rusqlite::Re
     Ok(())
 }
 
-/// Where the rejects file at `path` ended at the last commit, if one has written to it.
+/// Length of the rejects file at `path` at its last commit, if there was one.
 pub(super) fn rejects_end(connection: &Connection, path: &str) -> rusqlite::Result<Option<u64>> {
     connection
         .query_row(
@@ -211,7 +211,7 @@ pub(super) fn rejects_end(connection: &Connection, path: &str) -> rusqlite::Resu
         .optional()
 }
 
-/// Notes where the rejects file at `path` ends once the open transaction is committed.
+/// Writes the length of the rejects file at `path` into the open transaction.
 pub(super) fn save_rejects_end(
     connection: &Connection,
     path: &str,

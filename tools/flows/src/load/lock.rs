@@ -1,9 +1,8 @@
-//! One load at a time for a database.
+//! Locks a database for one load at a time.
 //!
-//! Batches of two loads could take turns without an error from SQLite, and both would take the same
-//! file for new. So a load holds the lock of an empty file beside the database for as long as it runs;
-//! the system lets go of it however the process ends. The lock is that of the real file, whatever the path
-//! that leads to it.
+//! SQLite lets transactions of two loads alternate, and both would load the same file as new. A load therefore
+//! holds the lock of an empty file beside the database. The system releases the lock however the process ends.
+//! The lock file stands beside the canonical path, so every path to a database leads to one lock.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -11,29 +10,31 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// What is added to the database's name.
+/// Suffix of the lock file: the database's name and this.
 const SUFFIX: &str = "-load";
 
-/// The right to load into a database, until it is dropped.
-pub(super) struct Claim {
-    // Never removed: another process may hold the removed file's lock and a third that of a new one.
-    _lock: File,
+/// The exclusive right to load into a database. Dropping releases it.
+pub(super) struct DatabaseLock {
+    // The file is never removed: one process could then hold the removed file's lock, another that of a new file.
+    _file: File,
 }
 
-impl Claim {
-    /// Claims the database at `db`, which is made an empty one if it is not there, or fails at once if another
-    /// load has it.
-    pub(super) fn take(db: &Path) -> Result<Self> {
+impl DatabaseLock {
+    /// Locks the database at `db`, which is created empty if it does not exist.
+    ///
+    /// # Errors
+    /// Another load holds the lock; the lock file cannot be created; the database has a second hard link.
+    pub(super) fn acquire(db: &Path) -> Result<Self> {
         let real =
-            real_path(db).with_context(|| format!("cannot open database {}", db.display()))?;
-        check_names(db, &real)?;
+            canonical_path(db).with_context(|| format!("cannot open database {}", db.display()))?;
+        check_hard_links(db, &real)?;
         let mut path = real.into_os_string();
         path.push(SUFFIX);
         let path = PathBuf::from(path);
-        let lock =
+        let file =
             File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { _lock: lock }),
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => bail!("another load is writing to {}", db.display()),
             Err(TryLockError::Error(error)) => {
                 Err(error).context(format!("cannot lock {}", path.display()))
@@ -42,11 +43,11 @@ impl Claim {
     }
 }
 
-/// The path without links or detours.
-fn real_path(db: &Path) -> io::Result<PathBuf> {
+/// The path without links, `.` and `..`.
+fn canonical_path(db: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(db) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // A link may lead to a file that is not there yet.
+            // A link may lead to a file that does not exist yet.
             OpenOptions::new().append(true).create(true).open(db)?;
             fs::canonicalize(db)
         }
@@ -54,10 +55,10 @@ fn real_path(db: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// SQLite keeps the log beside the name that it was given: with two names there would be two, and each would
-/// overwrite what the other has written.
+/// Fails if the database has a second hard link: SQLite would keep one write-ahead log for each name, and each
+/// log would overwrite the pages of the other.
 #[cfg(unix)]
-fn check_names(db: &Path, real: &Path) -> Result<()> {
+fn check_hard_links(db: &Path, real: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = fs::metadata(real).with_context(|| format!("cannot open {}", db.display()))?;
     if metadata.is_file() && metadata.nlink() > 1 {
@@ -72,6 +73,6 @@ fn check_names(db: &Path, real: &Path) -> Result<()> {
 }
 
 #[cfg(not(unix))]
-fn check_names(_: &Path, _: &Path) -> Result<()> {
+fn check_hard_links(_: &Path, _: &Path) -> Result<()> {
     Ok(())
 }

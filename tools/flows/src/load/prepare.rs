@@ -1,8 +1,7 @@
-//! Whether `flows` can be served from, and what it lacks for that.
+//! Checks whether the service can serve `flows`, and builds the indexes that the table lacks.
 //!
-//! The table is either made from the one schema or somebody else's: it may be WITHOUT ROWID, or have an
-//! `id` that is not the rowid. Which index it lacks is therefore asked of SQLite's planner, with the
-//! queries that the service is going to run.
+//! The table may come from elsewhere: it may be WITHOUT ROWID, or its `id` may not be the rowid. SQLite's
+//! query planner decides which index is missing, given the queries that the service runs.
 
 use anyhow::{Context, Result, bail};
 use rusqlite::fallible_iterator::FallibleIterator;
@@ -12,46 +11,46 @@ use super::schema::{self, Part};
 use crate::lanl::FIELDS;
 use flow_window::db::sql::probe;
 
-/// The order of a window needs `id` as the index's second part where SQLite does not keep it there.
+/// For a table whose rowid is not `id`: a window needs `id` as the second column of its index.
 const INDEX_ON_TIME_AND_ID: &str = "CREATE INDEX IF NOT EXISTS flows_time_id ON flows (time, id)";
 
-/// For a table whose key is something else: the next id is looked up in every transaction.
+/// For a table whose primary key is not `id`: every transaction looks up the largest id.
 const INDEX_ON_ID: &str = "CREATE UNIQUE INDEX IF NOT EXISTS flows_id ON flows (id)";
 
-/// A window as the service walks it.
+/// The service's query for a window.
 const WINDOW: &str =
     "SELECT id, time, duration, src_comp, src_port, dst_comp, dst_port, protocol, packet_count,
     byte_count FROM flows WHERE (time, id) > (?1, ?2) ORDER BY time, id";
 
-/// The feed of arrivals as the service walks it; the largest id is found the same way.
+/// The service's query for the feed of arrivals. The lookup of the largest id uses the same index.
 const ARRIVALS: &str = "SELECT id, time FROM flows WHERE id > ?1 ORDER BY id";
 
 /// What `flows` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TableKind {
     Absent,
     Table,
     View,
-    /// A table that is a module's own: it can have no trigger.
+    /// A virtual table, which can have no trigger.
     Virtual,
 }
 
-/// Looks what `flows` is.
-pub(super) fn kind(connection: &Connection) -> rusqlite::Result<Kind> {
+/// Looks up what `flows` is.
+pub(super) fn table_kind(connection: &Connection) -> rusqlite::Result<TableKind> {
     let kind = connection.query_row(
         "SELECT type FROM pragma_table_list WHERE schema = 'main' AND name = 'flows' COLLATE NOCASE",
         [],
         |row| row.get::<_, String>(0),
     );
     Ok(match kind.optional()?.as_deref() {
-        None => Kind::Absent,
-        Some("view") => Kind::View,
-        Some("virtual") => Kind::Virtual,
-        Some(_) => Kind::Table,
+        None => TableKind::Absent,
+        Some("view") => TableKind::View,
+        Some("virtual") => TableKind::Virtual,
+        Some(_) => TableKind::Table,
     })
 }
 
-/// Fails unless `flows` is there with all its columns.
+/// Fails unless `flows` exists with all its columns.
 pub(super) fn check_columns(connection: &Connection) -> Result<()> {
     let mut table = connection.prepare("SELECT name FROM pragma_table_info('flows')")?;
     let columns = table
@@ -71,25 +70,25 @@ pub(super) fn check_columns(connection: &Connection) -> Result<()> {
     }
 }
 
-/// Builds the indexes without which the service would have to sort, or could not tell that ids are unique;
-/// gives their names.
-pub(super) fn complete_indexes(connection: &Connection) -> Result<Vec<String>> {
+/// Builds the indexes that the service's queries and the uniqueness of `id` need; returns the names of the new
+/// ones.
+pub(super) fn create_missing_indexes(connection: &Connection) -> Result<Vec<String>> {
     let before = indexes(connection)?;
-    if !is_in_order(connection, ARRIVALS)? || !has_unique_id(connection)? {
+    if !walks_in_order(connection, ARRIVALS)? || !has_unique_id(connection)? {
         connection
             .execute_batch(INDEX_ON_ID)
             .context("cannot build the index on id")?;
     }
-    if !is_in_order(connection, WINDOW)? && would_time_do(connection)? {
+    if !walks_in_order(connection, WINDOW)? && time_index_suffices(connection)? {
         schema::run(connection, Part::Index).context("cannot build the index on time")?;
     }
-    if !is_in_order(connection, WINDOW)? {
+    if !walks_in_order(connection, WINDOW)? {
         connection
             .execute_batch(INDEX_ON_TIME_AND_ID)
             .context("cannot build the index on time and id")?;
     }
     for query in [ARRIVALS, WINDOW] {
-        if !is_in_order(connection, query)? {
+        if !walks_in_order(connection, query)? {
             bail!("SQLite does not use the index for {query:?}");
         }
     }
@@ -107,9 +106,9 @@ fn has_unique_id(connection: &Connection) -> rusqlite::Result<bool> {
     })
 }
 
-/// Whether the schema's index on `time` alone would give a window its order, tried on an empty copy
-/// of the table: building an index to no use takes minutes.
-fn would_time_do(connection: &Connection) -> Result<bool> {
+/// Whether the schema's index on `time` alone gives a window its order. An empty copy of the table answers:
+/// building a useless index on a large table takes minutes.
+fn time_index_suffices(connection: &Connection) -> Result<bool> {
     let table = connection.query_row(
         "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'flows' COLLATE NOCASE",
         [],
@@ -123,7 +122,7 @@ fn would_time_do(connection: &Connection) -> Result<bool> {
     let copy = Connection::open_in_memory()?;
     copy.execute_batch(&table)?;
     schema::run(&copy, Part::Index)?;
-    Ok(is_in_order(&copy, WINDOW)?)
+    Ok(walks_in_order(&copy, WINDOW)?)
 }
 
 fn indexes(connection: &Connection) -> rusqlite::Result<Vec<String>> {
@@ -133,11 +132,11 @@ fn indexes(connection: &Connection) -> rusqlite::Result<Vec<String>> {
         .collect()
 }
 
-/// Whether SQLite walks straight to the beginning of `query` and on in its order, without a sort, by an index
-/// that holds every row.
-fn is_in_order(connection: &Connection, query: &str) -> rusqlite::Result<bool> {
+/// Whether SQLite answers `query` by an index search in the index's order, without a sort, and the index is
+/// not partial.
+fn walks_in_order(connection: &Connection, query: &str) -> rusqlite::Result<bool> {
     let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}"))?;
-    // The parameters stay unbound.
+    // `raw_query` leaves the parameters unbound.
     let steps = explain.raw_query().map(|step| step.get("detail"));
     let steps: Vec<String> = steps.collect()?;
     let is_slow = |step: &String| step.contains("TEMP B-TREE") || step.starts_with("SCAN");
@@ -151,8 +150,8 @@ fn is_in_order(connection: &Connection, query: &str) -> rusqlite::Result<bool> {
     })
 }
 
-/// Fails where `time` or `id` holds something else than integers at an end of its index, as the service does.
-pub(super) fn check_ends(connection: &Connection) -> Result<()> {
+/// Fails if the first or last value of `time` or `id` is no integer: the service's check at its start.
+pub(super) fn check_key_types(connection: &Connection) -> Result<()> {
     for column in ["time", "id"] {
         let types = format!("SELECT {}", probe::types_at_ends(column));
         let types: [Option<String>; 2] =
@@ -164,7 +163,7 @@ pub(super) fn check_ends(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// Looks at every flow for what the service could not serve.
+/// Fails if any flow holds a value that the service cannot serve.
 pub(super) fn check_values(connection: &Connection) -> Result<()> {
     let is_key = |column: &str| ["time", "id"].contains(&column);
     let (mut any, mut columns, mut kinds) = (String::from("0"), String::new(), String::new());

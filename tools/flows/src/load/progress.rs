@@ -1,4 +1,4 @@
-//! How far a load is, on standard error; nothing is shown where that is no terminal.
+//! The progress bar on standard error; hidden if standard error is no terminal.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::source::Source;
 
-/// Redraws while nothing is read, as during the building of the index.
+/// Interval of redraws while nothing is read, as during the building of an index.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A bar over the bytes of the input on disk; clones share it.
+/// A bar over the bytes of the input on disk. Clones share one bar.
 #[derive(Clone)]
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -48,24 +48,24 @@ impl Progress {
         self.bar.reset_eta();
     }
 
-    /// Counts what is read through the returned reader.
+    /// Returns a reader that advances the bar.
     pub(super) fn watch(&self, input: impl Read + Send + 'static) -> impl Read + Send + 'static {
         self.bar.wrap_read(input)
     }
 
-    /// Shows the rows committed so far.
+    /// Shows the number of committed rows.
     pub(super) fn rows(&self, rows: u64) {
         let rate = rows as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
         self.bar
             .set_message(format!("{rows} rows, {rate:.0} rows/s"));
     }
 
-    /// Shows what is being done.
+    /// Shows the current step.
     pub(super) fn say(&self, message: &'static str) {
         self.bar.set_message(message);
     }
 
-    /// Says something that must not be missed, on a terminal or not.
+    /// Prints a warning, also if the bar is hidden.
     pub(super) fn warn(&self, message: &str) {
         self.bar.suspend(|| eprintln!("flows: warning: {message}"));
     }

@@ -1,41 +1,42 @@
-//! Other flows in the place of those that are there, all at once.
+//! Replaces all flows at once.
 //!
-//! They are loaded into a table beside `flows`, in commits of the usual size, and take its name in one
-//! transaction: a reader has the old flows before it and the new ones after it. The record of what was loaded
-//! goes with them. A replacement that is interrupted has changed nothing, and starts over.
+//! The new flows are loaded into a second table, in commits of the usual size. One transaction then drops
+//! `flows` and gives its name to the new table: a reader sees the old flows before that transaction and the new
+//! ones after it. The same transaction replaces the history. An interrupted replacement changes nothing and
+//! starts over.
 
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::ledger;
-use super::prepare::{self, Kind};
+use super::history;
+use super::prepare::{self, TableKind};
 use super::schema::{self, Part};
 use super::store::Store;
 
-/// The new table until it takes the place of the old one.
+/// The new table's name until the swap.
 pub(super) const TABLE: &str = "flows_incoming";
 
-/// Its index until then; names of indexes are the database's.
+/// The name of its index until the swap: index names are unique in a database.
 const INDEX: &str = "flows_incoming_time";
 
-/// What of the old table cannot be moved to the new one and is made again: what somebody else has put there.
-const ADDED: &str = "SELECT sql FROM sqlite_schema
+/// The indexes and triggers that other programs put on the old table. The swap creates them on the new table.
+const USER_OBJECTS: &str = "SELECT sql FROM sqlite_schema
     WHERE tbl_name = 'flows' COLLATE NOCASE AND sql IS NOT NULL
     AND (type = 'index' AND name NOT IN ('flows_time', 'flows_id', 'flows_time_id')
         OR type = 'trigger' AND name NOT GLOB 'flows_guard_*')
     ORDER BY type";
 
-/// The name of the new table's index; SQLite has no statement for it. Behind it, SQLite reads its schema anew.
+/// Renames the new table's index, for which SQLite has no statement. RESET makes SQLite reload the schema.
 const RENAME_INDEX: &str = "PRAGMA writable_schema = ON;
     UPDATE sqlite_schema SET name = 'flows_time', sql = replace(sql, 'flows_incoming_time', 'flows_time')
         WHERE type = 'index' AND name = 'flows_incoming_time';
     PRAGMA writable_schema = RESET";
 
-/// Flows on their way.
+/// A replacement in progress.
 pub(super) struct Replacement {
-    /// The new flows get ids behind this one.
-    base: i64,
-    /// Whether ids begin at 1 instead of behind all that were given.
+    /// The largest id of the old flows when the replacement began; 0 with `renumber`.
+    last_old_id: i64,
+    /// Whether ids begin at 1 and not behind the largest id ever given.
     renumber: bool,
 }
 
@@ -45,24 +46,29 @@ impl Replacement {
         let largest: Option<i64> = connection
             .prepare_cached("SELECT max(id) FROM flows_incoming")?
             .query_row([], |row| row.get(0))?;
-        Ok(largest.unwrap_or(self.base))
+        Ok(largest.unwrap_or(self.last_old_id))
     }
 }
 
-/// Removes what a killed replacement has left.
-pub(super) fn remove_left_over(connection: &Connection) -> rusqlite::Result<()> {
+/// Drops what a killed replacement has left.
+pub(super) fn drop_leftovers(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("DROP TABLE IF EXISTS {TABLE}"))
 }
 
 impl Store {
-    /// From here on rows go to a table of their own, and the record of them too.
+    /// Creates the new table; rows and their history go to tables of their own from here on.
     pub(super) fn begin_replacement(&mut self, renumber: bool) -> Result<()> {
-        let base = self.make_room(renumber).with_context(|| self.subject())?;
-        self.replacement = Some(Replacement { base, renumber });
+        let last_old_id = self
+            .create_table(renumber)
+            .with_context(|| self.subject())?;
+        self.replacement = Some(Replacement {
+            last_old_id,
+            renumber,
+        });
         Ok(())
     }
 
-    fn make_room(&self, renumber: bool) -> Result<i64> {
+    fn create_table(&self, renumber: bool) -> Result<i64> {
         let database = &self.connection;
         schema::in_transaction(database, || {
             for part in [Part::Table, Part::Index] {
@@ -72,12 +78,16 @@ impl Store {
             }
             Ok(())
         })?;
-        ledger::shade(database)?;
-        if renumber { Ok(0) } else { old_end(database) }
+        history::shadow(database)?;
+        if renumber {
+            Ok(0)
+        } else {
+            last_old_id(database)
+        }
     }
 
-    /// Puts the new table in the place of the old one.
-    pub(super) fn end_replacement(&mut self) -> Result<()> {
+    /// Swaps the tables.
+    pub(super) fn commit_replacement(&mut self) -> Result<()> {
         if let Some(replacement) = self.replacement.take() {
             let swapped =
                 schema::in_transaction(&self.connection, || swap(&self.connection, &replacement));
@@ -86,17 +96,17 @@ impl Store {
         Ok(())
     }
 
-    /// Leaves everything as it was; what cannot be removed now, the next load removes.
-    pub(super) fn give_up_replacement(&mut self) {
+    /// Drops the new table; if that fails, the next load drops it.
+    pub(super) fn abort_replacement(&mut self) {
         self.replacement = None;
         if !self.connection.is_autocommit() {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
-        let _ = remove_left_over(&self.connection);
+        let _ = drop_leftovers(&self.connection);
     }
 }
 
-/// A statement of the schema, about the new table.
+/// Rewrites a statement of the schema for the new table.
 fn for_new_table(statement: &str) -> String {
     let (comments, statement) = statement.split_at(statement.find("CREATE").unwrap_or(0));
     let about_new = statement
@@ -106,9 +116,9 @@ fn for_new_table(statement: &str) -> String {
     format!("{comments}{about_new}")
 }
 
-/// The largest id that the old table has given. It may be any table: a replacement mends one that cannot be
-/// served from, too.
-fn old_end(connection: &Connection) -> Result<i64> {
+/// The largest id ever given in the old table. The table may be of any shape: a replacement also repairs a
+/// table that the service cannot serve.
+fn last_old_id(connection: &Connection) -> Result<i64> {
     let largest = |query: &str| -> rusqlite::Result<Option<i64>> {
         match connection.prepare(query) {
             Ok(mut query) => query
@@ -124,35 +134,35 @@ fn old_end(connection: &Connection) -> Result<i64> {
     Ok(row.max(high).unwrap_or(0))
 }
 
-/// All in the open transaction, and all of it short, whatever the size of the tables: pages of the old one go
-/// to the list of free pages.
+/// Swaps the tables in the open transaction. The time does not depend on their size: SQLite moves the pages of
+/// the old table to its list of free pages.
 fn swap(connection: &Connection, replacement: &Replacement) -> Result<()> {
-    if prepare::kind(connection)? != Kind::Table {
+    if prepare::table_kind(connection)? != TableKind::Table {
         bail!("flows is no table any more");
     }
-    if !replacement.renumber && old_end(connection)? > replacement.base {
+    if !replacement.renumber && last_old_id(connection)? > replacement.last_old_id {
         bail!(
             "somebody else has added flows meanwhile; the old flows stay, run the replacement again"
         );
     }
-    let added = connection
-        .prepare(ADDED)?
+    let user_objects = connection
+        .prepare(USER_OBJECTS)?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<String>>>()?;
-    // Views and triggers that speak of `flows` go on to do so.
+    // With `legacy_alter_table`, views and triggers keep naming `flows`.
     connection.execute_batch("PRAGMA legacy_alter_table = ON; DROP TABLE flows")?;
     connection.execute_batch(RENAME_INDEX)?;
     connection.execute_batch(&format!("ALTER TABLE {TABLE} RENAME TO flows"))?;
-    for statement in added {
+    for statement in user_objects {
         connection.execute_batch(&statement).with_context(|| {
             format!("the old flows stay, since the new ones cannot have this: {statement}")
         })?;
     }
-    // Without its triggers the row counts as unguarded, and is renewed.
+    // The triggers went with the old table, so the guard's row is renewed too.
     schema::renew_guard(connection)?;
     if replacement.renumber {
         connection.execute_batch("UPDATE flows_guard SET high = (SELECT max(id) FROM flows)")?;
     }
-    ledger::unshade(connection)?;
+    history::replace_by_shadow(connection)?;
     Ok(())
 }

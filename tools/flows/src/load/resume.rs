@@ -1,11 +1,11 @@
-//! Where in an input to go on: behind what an earlier load has committed of the same bytes.
+//! Finds where to start in an input: behind the bytes that an earlier load has committed.
 //!
-//! The input is hashed while it is skipped, and its digest compared with every record at the length of
-//! that record. Records whose kept beginning differs fall out at once, so an input that is new is not
-//! skipped through. A stream cannot go back further than this module keeps of it.
+//! The search hashes the input and compares the digest with each record at the record's length. A record whose
+//! head differs is dropped at once, so a new input is not read through. A stream cannot be rewound beyond the
+//! head that the search keeps.
 //!
-//! An input that resembles a record but does not begin with it was changed since, most likely, and would be
-//! loaded beside its own rows: it is refused, until the user says which it is.
+//! An input that resembles a record but does not begin with it was probably modified since. Loading it would
+//! duplicate its unchanged rows, so it is refused until the user chooses `--again` or `--replace`.
 
 use std::collections::HashMap;
 use std::io::{Cursor, ErrorKind, Read};
@@ -14,52 +14,54 @@ use std::mem;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use super::batch::Lines;
-use super::ledger::{HEAD, Record};
+use super::batch::LineReader;
+use super::history::{HEAD, Record};
 use super::source::Source;
 
-/// Opens `source` behind the longest record that it begins with, and gives that record, or a new one. With
+/// Opens `source` behind the longest record that it begins with, and returns that record or a new one. With
 /// `again`, only records of inputs that were not loaded to their end count.
 ///
 /// # Errors
-/// The input cannot be read, ends inside what was loaded of an input that begins alike, or resembles one and
-/// differs; or it is a stream that differs from a record too late to go back.
-pub(super) fn find_start(
+/// - The input cannot be read.
+/// - The input ends inside the bytes of a record that begins alike.
+/// - The input resembles a record and differs from it.
+/// - The input is a stream and differs from a record behind the head.
+pub(super) fn resume(
     source: &Source,
     mut records: Vec<Record>,
-    keep_bad: bool,
+    keep_rejects: bool,
     again: bool,
-) -> Result<(Lines, Record)> {
+) -> Result<(LineReader, Record)> {
     if again {
         records.retain(|record| record.finished == Some(false));
     }
     let mut search = Search::new(source, records.clone())?;
     search.run()?;
     if !again {
-        search.refuse_cut_off(source)?;
-        search.refuse_changed(source, &records)?;
+        search.refuse_truncated(source)?;
+        search.refuse_modified(source, &records)?;
     }
     let name = source.name.clone();
     if let Some(record) = search
         .best
-        .take_if(|best| best.mark.bytes == search.position)
+        .take_if(|best| best.consumed.bytes == search.position)
     {
-        let lines = Lines::new(
+        let lines = LineReader::new(
             name,
             search.input,
             search.hash,
-            record.mark.clone(),
-            keep_bad,
+            record.consumed.clone(),
+            keep_rejects,
         );
         return Ok((lines, record));
     }
     let record = search.best.take().unwrap_or_default();
-    let mut input = search.into_start(source)?;
+    let mut input = search.rewound(source)?;
     let mut hash = Sha256::new();
-    skip(&mut input, &mut hash, record.mark.bytes)
+    skip(&mut input, &mut hash, record.consumed.bytes)
         .with_context(|| format!("cannot read {name} again"))?;
     Ok((
-        Lines::new(name, input, hash, record.mark.clone(), keep_bad),
+        LineReader::new(name, input, hash, record.consumed.clone(), keep_rejects),
         record,
     ))
 }
@@ -69,13 +71,13 @@ struct Search {
     position: u64,
     hash: Sha256,
     /// The first bytes of the input, at most [`HEAD`].
-    kept: Vec<u8>,
+    head: Vec<u8>,
     ended: bool,
-    /// Room for what is read.
-    piece: Vec<u8>,
-    /// Records that the input may still turn out to begin with.
+    /// The read buffer.
+    chunk: Vec<u8>,
+    /// Records that neither match nor differ so far.
     candidates: Vec<Record>,
-    /// The longest record that it does begin with.
+    /// The longest record that the input begins with.
     best: Option<Record>,
 }
 
@@ -85,17 +87,22 @@ impl Search {
             input: source.text()?,
             position: 0,
             hash: Sha256::new(),
-            kept: Vec::new(),
+            head: Vec::new(),
             ended: false,
-            piece: Vec::new(),
+            chunk: Vec::new(),
             candidates,
             best: None,
         })
     }
 
-    /// Reads until every candidate has proved right or wrong, or the input ends.
+    /// Reads until every candidate matches or differs, or the input ends.
     fn run(&mut self) -> Result<()> {
-        while let Some(stop) = self.candidates.iter().map(|record| record.mark.bytes).min() {
+        while let Some(stop) = self
+            .candidates
+            .iter()
+            .map(|record| record.consumed.bytes)
+            .min()
+        {
             if !self.read(stop)? {
                 break;
             }
@@ -103,13 +110,13 @@ impl Search {
         Ok(())
     }
 
-    /// Reads on, neither beyond `stop` nor, in one piece, beyond what is kept; false at the end of the input.
+    /// Reads one chunk, not beyond `stop` and not across the end of the head; false at the end of the input.
     fn read(&mut self, stop: u64) -> Result<bool> {
-        let longest = (stop - self.position).min((HEAD - self.kept.len() % HEAD) as u64) as usize;
-        let mut piece = mem::take(&mut self.piece);
-        piece.resize(HEAD, 0);
+        let longest = (stop - self.position).min((HEAD - self.head.len() % HEAD) as u64) as usize;
+        let mut chunk = mem::take(&mut self.chunk);
+        chunk.resize(HEAD, 0);
         let read = loop {
-            match self.input.read(&mut piece[..longest]) {
+            match self.input.read(&mut chunk[..longest]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 read => break read,
             }
@@ -118,39 +125,39 @@ impl Search {
             format!("cannot read on after {} uncompressed bytes", self.position)
         })?;
         self.ended = length == 0;
-        self.take(&piece[..length]);
-        self.piece = piece;
+        self.consume(&chunk[..length]);
+        self.chunk = chunk;
         Ok(!self.ended)
     }
 
-    fn take(&mut self, piece: &[u8]) {
-        if self.kept.len() < HEAD {
-            self.kept.extend_from_slice(piece);
+    fn consume(&mut self, chunk: &[u8]) {
+        if self.head.len() < HEAD {
+            self.head.extend_from_slice(chunk);
         }
-        self.hash.update(piece);
+        self.hash.update(chunk);
         self.candidates
-            .retain(|record| record.may_hold(self.position, piece));
-        self.position += piece.len() as u64;
+            .retain(|record| record.may_match(self.position, chunk));
+        self.position += chunk.len() as u64;
         let reached = self
             .candidates
-            .extract_if(.., |record| record.mark.bytes == self.position);
+            .extract_if(.., |record| record.consumed.bytes == self.position);
         let reached: Vec<Record> = reached.collect();
         if !reached.is_empty() {
             let digest: [u8; 32] = self.hash.clone().finalize().into();
             let matching = reached
                 .into_iter()
-                .find(|record| record.mark.digest == digest);
+                .find(|record| record.consumed.digest == digest);
             self.best = matching.or(self.best.take());
         }
     }
 
-    /// Fails if the input has ended inside every record that it may begin with.
-    fn refuse_cut_off(&self, source: &Source) -> Result<()> {
-        let longer = self.candidates.iter().map(|record| record.mark.bytes);
+    /// Fails if the input is shorter than every record that begins alike.
+    fn refuse_truncated(&self, source: &Source) -> Result<()> {
+        let longer = self.candidates.iter().map(|record| record.consumed.bytes);
         match longer.min() {
             Some(longer) if self.ended && self.position > 0 && self.best.is_none() => bail!(
                 "{} ends after {} bytes of text and begins like an input of which {longer} bytes are in the \
-                 database: a copy that was cut short? {WAYS_OUT}",
+                 database: a copy that was cut short? {ADVICE}",
                 source.name,
                 self.position
             ),
@@ -159,45 +166,45 @@ impl Search {
     }
 
     /// Fails if the input resembles a record that it does not begin with.
-    fn refuse_changed(&mut self, source: &Source, records: &[Record]) -> Result<()> {
-        let known = self.best.as_ref().map_or(0, |best| best.mark.bytes) as usize;
+    fn refuse_modified(&mut self, source: &Source, records: &[Record]) -> Result<()> {
+        let known = self.best.as_ref().map_or(0, |best| best.consumed.bytes) as usize;
         if records.is_empty() || known >= HEAD {
             return Ok(());
         }
-        // A stream is not waited for longer than to its first line, which may be all there is for now.
+        // Do not wait for more of a stream than its first line: more may come much later.
         let enough = |search: &Self| {
-            search.kept.len() >= HEAD
-                || !source.can_rewind() && search.kept[known..].contains(&b'\n')
+            search.head.len() >= HEAD
+                || !source.can_rewind() && search.head[known..].contains(&b'\n')
         };
         while !self.ended && !enough(self) {
             self.read(HEAD as u64)?;
         }
-        let lines_known = memchr::memchr_iter(b'\n', &self.kept[..known]).count();
-        let lines: Vec<&[u8]> = whole_lines(&self.kept, self.ended)
+        let lines_known = memchr::memchr_iter(b'\n', &self.head[..known]).count();
+        let lines: Vec<&[u8]> = whole_lines(&self.head, self.ended)
             .skip(lines_known)
             .collect();
         let best = self.best.as_ref().and_then(Record::id);
         let changed = records.iter().filter(|record| record.id() != best);
         let changed = changed.filter(|record| {
-            let ended = record.mark.bytes == record.head.len() as u64;
+            let ended = record.consumed.bytes == record.head.len() as u64;
             let known = whole_lines(&record.head, ended).skip(lines_known);
             resembles(&lines, &known.collect::<Vec<_>>())
         });
-        match changed.max_by_key(|record| record.mark.lines) {
+        match changed.max_by_key(|record| record.consumed.lines) {
             Some(record) => bail!(
                 "{} resembles an input of which {} lines are in the database, but differs from it: was it \
-                 changed since? {WAYS_OUT}",
+                 changed since? {ADVICE}",
                 source.name,
-                record.mark.lines
+                record.consumed.lines
             ),
             None => Ok(()),
         }
     }
 
-    /// The input from its start.
-    fn into_start(self, source: &Source) -> Result<Box<dyn Read + Send>> {
-        if self.kept.len() as u64 == self.position {
-            return Ok(Box::new(Cursor::new(self.kept).chain(self.input)));
+    /// Returns the input from its start.
+    fn rewound(self, source: &Source) -> Result<Box<dyn Read + Send>> {
+        if self.head.len() as u64 == self.position {
+            return Ok(Box::new(Cursor::new(self.head).chain(self.input)));
         }
         if source.can_rewind() {
             return source.text();
@@ -211,11 +218,11 @@ impl Search {
     }
 }
 
-/// What the user may mean.
-const WAYS_OUT: &str = "--again loads all of it, as flows of their own; --replace loads it in the place of all \
+/// The end of messages about an input that resembles a record.
+const ADVICE: &str = "--again loads all of it, as flows of their own; --replace loads it in the place of all \
     flows that are there";
 
-/// The complete lines of an input's beginning, without their ends; the last is complete if all has `ended`.
+/// The complete lines of `head`, without their ends. The last line is complete if the input has `ended`.
 fn whole_lines(head: &[u8], ended: bool) -> impl Iterator<Item = &[u8]> {
     let whole = match memchr::memrchr(b'\n', head) {
         _ if ended => head,
@@ -229,8 +236,8 @@ fn whole_lines(head: &[u8], ended: bool) -> impl Iterator<Item = &[u8]> {
         .filter(|line| !line.is_empty())
 }
 
-/// Whether half of the lines of one beginning, as far as both go, are in the other. Times rise, so lines of
-/// inputs that have nothing to do with each other are hardly ever the same.
+/// Whether the two lists share half of their lines, over the length of the shorter one. Times rise, so
+/// unrelated inputs hardly ever share a line.
 fn resembles(lines: &[&[u8]], known: &[&[u8]]) -> bool {
     let shorter = lines.len().min(known.len());
     let mut counts: HashMap<&[u8], usize> = HashMap::new();
@@ -247,11 +254,11 @@ fn resembles(lines: &[&[u8]], known: &[&[u8]]) -> bool {
 /// Reads `bytes` bytes into `hash`.
 fn skip(input: &mut impl Read, hash: &mut Sha256, bytes: u64) -> Result<()> {
     let mut left = input.take(bytes);
-    let mut piece = vec![0; HEAD];
+    let mut chunk = vec![0; HEAD];
     while left.limit() > 0 {
-        match left.read(&mut piece) {
+        match left.read(&mut chunk) {
             Ok(0) => bail!("it has become shorter"),
-            Ok(length) => hash.update(&piece[..length]),
+            Ok(length) => hash.update(&chunk[..length]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }

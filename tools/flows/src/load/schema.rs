@@ -1,7 +1,7 @@
-//! The one schema, statement by statement, and the guard that it puts on `flows`.
+//! Applies the schema, statement by statement, and installs the guard on `flows`.
 //!
-//! The guard is a row that triggers renew with every change but an append; the service tells by it one state
-//! of the table from another. A view has none: it cannot have such triggers.
+//! The guard is a row that triggers renew with every edit except an append. The service tells the states of the
+//! table apart by the guard. A view has no guard, since it cannot have these triggers.
 
 use std::cell::Cell;
 
@@ -10,20 +10,20 @@ use flow_window::table::SCHEMA;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-/// Triggers of the guard that are on `flows`.
+/// Counts the guard's triggers on `flows`.
 const TRIGGERS: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'
     AND tbl_name = 'flows' COLLATE NOCASE AND name GLOB 'flows_guard_*'";
 
-/// Those that went with a table which has been renamed since; they keep the names taken.
-const ASTRAY: &str = "SELECT 'DROP TRIGGER \"' || name || '\"' FROM sqlite_schema
+/// Drops the guard's triggers on other tables: a renamed `flows` keeps its triggers and so their names.
+const ORPHANED_TRIGGERS: &str = "SELECT 'DROP TRIGGER \"' || name || '\"' FROM sqlite_schema
     WHERE type = 'trigger' AND tbl_name <> 'flows' COLLATE NOCASE
     AND name IN ('flows_guard_delete', 'flows_guard_update', 'flows_guard_replace', 'flows_guard_insert')";
 
-/// Whether somebody else has a trigger on `flows`.
+/// Whether another program has put a trigger on `flows`.
 const OTHER_TRIGGERS: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger'
     AND tbl_name = 'flows' COLLATE NOCASE AND name NOT GLOB 'flows_guard_*')";
 
-/// What a statement of the schema is for.
+/// The part of the schema that a statement belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Table,
@@ -31,7 +31,7 @@ pub(super) enum Part {
     Guard,
 }
 
-/// The schema's statements for `part`; blank lines stand between statements.
+/// The schema's statements for `part`. A blank line separates two statements.
 pub(super) fn statements(part: Part) -> impl Iterator<Item = &'static str> {
     let part_of = |statement: &str| match statement {
         _ if statement.contains("flows_guard") => Part::Guard,
@@ -55,7 +55,7 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     renew_guard(connection)
 }
 
-/// Whether edits of `flows` are guarded.
+/// Whether the guard is complete.
 fn is_guarded(connection: &Connection) -> rusqlite::Result<bool> {
     let triggers: u64 = connection.query_row(TRIGGERS, [], |row| row.get(0))?;
     if triggers < 4 {
@@ -66,8 +66,8 @@ fn is_guarded(connection: &Connection) -> rusqlite::Result<bool> {
     })
 }
 
-/// Puts what is missing of the guard on the table `flows`; false if nothing is. Edits may have gone unseen
-/// while a trigger was missing, so the row is renewed then, in the same transaction.
+/// Completes the guard of the table `flows`; false if it is complete. Edits went unseen while a trigger was
+/// missing, so the same transaction renews the guard's row.
 pub(super) fn install_guard(connection: &Connection) -> Result<bool> {
     if is_guarded(connection)? {
         return Ok(false);
@@ -77,19 +77,19 @@ pub(super) fn install_guard(connection: &Connection) -> Result<bool> {
     Ok(true)
 }
 
-/// Puts what is missing of the guard on the table `flows`, in the open transaction.
+/// Completes the guard and renews its row, in the open transaction.
 pub(super) fn renew_guard(connection: &Connection) -> rusqlite::Result<()> {
-    let astray = connection
-        .prepare(ASTRAY)?
+    let orphaned = connection
+        .prepare(ORPHANED_TRIGGERS)?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<String>>>()?;
-    astray
+    orphaned
         .iter()
         .try_for_each(|drop| connection.execute_batch(drop))?;
     run(connection, Part::Guard)
 }
 
-/// Does all of `work`, as the only writer, or nothing.
+/// Runs `work` in a transaction as the only writer; rolls back if it fails.
 pub(super) fn in_transaction<T>(
     connection: &Connection,
     work: impl FnOnce() -> Result<T>,
@@ -100,22 +100,22 @@ pub(super) fn in_transaction<T>(
         Ok(done)
     });
     if done.is_err() && !connection.is_autocommit() {
-        // The error of `work` says more than one from here.
+        // The error of `work` tells more than an error of the rollback.
         let _ = connection.execute_batch("ROLLBACK");
     }
     done
 }
 
-/// The triggers of this connection, off while there are none but the guard's: rows with ids above all others
-/// change nothing in the guard, and with them a load took 2.3 times the processor time.
+/// Switches this connection's triggers off while `flows` has only the guard's. A row with an id above all
+/// others changes nothing in the guard, and triggers more than double the processor time of a load.
 #[derive(Debug, Default)]
 pub(super) struct Triggers {
     are_off: Cell<bool>,
 }
 
 impl Triggers {
-    /// Looks again, in the open transaction.
-    pub(super) fn settle(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Looks for other triggers in the open transaction, and switches.
+    pub(super) fn update(&self, connection: &Connection) -> rusqlite::Result<()> {
         let others: bool = connection
             .prepare_cached(OTHER_TRIGGERS)?
             .query_row([], |row| row.get(0))?;

@@ -1,8 +1,7 @@
-//! Inputs: a file or standard input, plain or gzip, told apart by content.
+//! Inputs: a file or standard input, plain or gzip by content.
 //!
-//! A regular file can be read again from its start, and a compressed one is checked as a whole before a
-//! row of it is loaded. Streams (standard input, named pipes) can be read only once, so a compressed one is
-//! made a file first.
+//! A regular file can be rewound; a compressed file is checked as a whole before any of its rows is loaded. A
+//! stream (standard input, a named pipe) can be read only once; a compressed stream is spooled to a file first.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, ErrorKind, Read, Seek};
@@ -11,22 +10,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::format::{BYTE_ORDER_MARK, Format, LONGEST_MAGIC, Members};
+use super::format::{BYTE_ORDER_MARK, Format, GzipMembers, LONGEST_MAGIC};
 use super::progress::Progress;
 use crate::lanl::{self, MAX_LINE};
 
-/// Bytes of one read from the disk.
+/// Bytes of one read.
 const READ_SIZE: usize = 256 * 1024;
 
-/// An input that has been opened.
+/// An opened input.
 pub(super) struct Source {
     /// As the user wrote it, for messages.
     pub(super) name: String,
     /// Bytes on disk; `None` for a stream.
     pub(super) size: Option<u64>,
     file: Option<File>,
-    /// What has been read of a stream, to see what it is.
-    beginning: Vec<u8>,
+    /// The bytes of a stream that have been read to detect its format.
+    prefix: Vec<u8>,
     progress: Progress,
 }
 
@@ -39,7 +38,7 @@ impl Source {
                 name: "standard input".to_owned(),
                 size: None,
                 file: None,
-                beginning: Vec::new(),
+                prefix: Vec::new(),
                 progress,
             });
         }
@@ -56,7 +55,7 @@ impl Source {
             name,
             size,
             file: Some(file),
-            beginning: Vec::new(),
+            prefix: Vec::new(),
             progress,
         })
     }
@@ -66,15 +65,15 @@ impl Source {
         self.size.is_some()
     }
 
-    /// The uncompressed text, without a byte order mark; from its start if the source can rewind, else from
-    /// where it stands.
+    /// The uncompressed text without a byte order mark: from the start if the source can rewind, else from the
+    /// stream's position.
     pub(super) fn text(&self) -> Result<Box<dyn Read + Send>> {
         self.bytes()
-            .and_then(|bytes| plain_text(Cursor::new(self.beginning.clone()).chain(bytes)))
+            .and_then(|bytes| decoded(Cursor::new(self.prefix.clone()).chain(bytes)))
             .with_context(|| self.unreadable())
     }
 
-    /// What is on the disk or left of the stream.
+    /// The bytes of the file, or the rest of the stream.
     fn bytes(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match &self.file {
             None => Box::new(self.progress.watch(io::stdin())),
@@ -95,23 +94,25 @@ impl Source {
         format!("cannot read {}", self.name)
     }
 
-    /// Looks what the input is, and inflates a whole gzip input against its checksums; keeps nothing of it but a
-    /// stream as it came, in `folder`.
+    /// Detects the format, and verifies the checksums of a gzip input. A gzip stream is spooled to `folder`.
     ///
-    /// The checksum stands at the end, so a damaged file inflates to lines that may look good. Looking
-    /// first costs about an eighth of the time of a load, and no wrong row is ever committed.
+    /// The checksum stands at the end of a member, so a damaged file may inflate to lines that look good. The
+    /// check before the load keeps wrong rows from being committed.
     pub(super) fn check(&mut self, folder: &Path) -> Result<()> {
         match self.format()? {
             Format::Text => Ok(()),
             Format::Gzip => {
                 if !self.can_rewind() {
-                    self.store(folder)?;
+                    self.spool(folder)?;
                 }
                 self.check_gzip()
             }
-            Format::Other { name, open_by } => {
+            Format::Unsupported {
+                name,
+                decompress_by,
+            } => {
                 let subject = &self.name;
-                match open_by {
+                match decompress_by {
                     Some(command) => bail!(
                         "{subject} is {name}: decompress it first, {command} FILE | flows load -"
                     ),
@@ -129,21 +130,21 @@ impl Source {
         looked.with_context(|| self.unreadable())?;
         let format = Format::of(&first);
         if !self.can_rewind() {
-            self.beginning = first;
+            self.prefix = first;
         }
         Ok(format)
     }
 
-    /// Makes a stream an unnamed file in `folder`; it goes with this source, however the process ends.
-    fn store(&mut self, folder: &Path) -> Result<()> {
+    /// Spools a stream to an unnamed file in `folder`. The system removes the file however the process ends.
+    fn spool(&mut self, folder: &Path) -> Result<()> {
         self.progress.say("storing");
         let bytes = self.bytes().with_context(|| self.unreadable())?;
-        let mut whole = Cursor::new(mem::take(&mut self.beginning)).chain(bytes);
-        let stored = tempfile::tempfile_in(folder).and_then(|mut file| {
+        let mut whole = Cursor::new(mem::take(&mut self.prefix)).chain(bytes);
+        let spooled = tempfile::tempfile_in(folder).and_then(|mut file| {
             let size = io::copy(&mut whole, &mut file)?;
             Ok((file, size))
         });
-        let (file, size) = stored
+        let (file, size) = spooled
             .with_context(|| format!("cannot store {} in {}", self.name, folder.display()))?;
         (self.file, self.size) = (Some(file), Some(size));
         self.progress.begin(self);
@@ -153,29 +154,29 @@ impl Source {
     fn check_gzip(&self) -> Result<()> {
         self.progress.say("checking");
         let mut text = self.text()?;
-        let mut piece = vec![0; READ_SIZE];
+        let mut chunk = vec![0; READ_SIZE];
         let (mut bytes, mut lines) = (0, 0);
         loop {
-            match text.read(&mut piece) {
+            match text.read(&mut chunk) {
                 Ok(0) => return Ok(()),
                 Ok(length) => {
                     bytes += length;
-                    lines += memchr::memchr_iter(b'\n', &piece[..length]).count();
+                    lines += memchr::memchr_iter(b'\n', &chunk[..length]).count();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let place = format!("{}:{}", self.name, lines + 1);
+                    let line = format!("{}:{}", self.name, lines + 1);
                     return Err(error).context(format!(
-                        "{place}: gzip is damaged or cut short after {bytes} uncompressed bytes"
+                        "{line}: gzip is damaged or cut short after {bytes} uncompressed bytes"
                     ));
                 }
             }
         }
     }
 
-    /// Fails if there is no text, or, unless bad lines are kept, if the first line is none. To be called after
-    /// [`check`](Self::check).
-    pub(super) fn check_first_line(&mut self, keep_bad: bool) -> Result<()> {
+    /// Fails if the input is empty, or if its first line is bad and rejects are not kept. Call
+    /// [`check`](Self::check) first.
+    pub(super) fn check_first_line(&mut self, keep_rejects: bool) -> Result<()> {
         let line = self.first_line().with_context(|| self.unreadable())?;
         if line.is_empty() {
             bail!("{} is empty", self.name);
@@ -183,7 +184,7 @@ impl Source {
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match lanl::parse(line) {
-            Err(reason) if !keep_bad => bail!("{}:1: {reason}", self.name),
+            Err(reason) if !keep_rejects => bail!("{}:1: {reason}", self.name),
             _ => Ok(()),
         }
     }
@@ -193,12 +194,12 @@ impl Source {
         if self.can_rewind() {
             read_line(self.text()?, &mut line)?;
         } else {
-            line = mem::take(&mut self.beginning);
+            line = mem::take(&mut self.prefix);
             let rest = self.bytes()?;
             if !line.contains(&b'\n') {
                 read_line(rest, &mut line)?;
             }
-            self.beginning.clone_from(&line);
+            self.prefix.clone_from(&line);
             if line.starts_with(BYTE_ORDER_MARK) {
                 line.drain(..BYTE_ORDER_MARK.len());
             }
@@ -210,15 +211,15 @@ impl Source {
     }
 }
 
-/// Reads on to a line's end, or so far that the line is too long; what one read brings is kept whole.
+/// Reads up to a line end or beyond [`MAX_LINE`], in whole reads: `line` may hold more than one line.
 fn read_line(mut input: impl Read, line: &mut Vec<u8>) -> io::Result<()> {
-    let mut piece = vec![0; READ_SIZE];
+    let mut chunk = vec![0; READ_SIZE];
     while line.len() <= MAX_LINE + 2 {
-        match input.read(&mut piece) {
+        match input.read(&mut chunk) {
             Ok(0) => break,
             Ok(length) => {
-                line.extend_from_slice(&piece[..length]);
-                if piece[..length].contains(&b'\n') {
+                line.extend_from_slice(&chunk[..length]);
+                if chunk[..length].contains(&b'\n') {
                     break;
                 }
             }
@@ -229,7 +230,8 @@ fn read_line(mut input: impl Read, line: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn plain_text(input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+/// Inflates gzip, and removes a byte order mark.
+fn decoded(input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut input = BufReader::with_capacity(READ_SIZE, input);
     let mut first = Vec::new();
     input
@@ -239,13 +241,15 @@ fn plain_text(input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Se
     let format = Format::of(&first);
     let whole = Cursor::new(first).chain(input);
     match format {
-        Format::Gzip => without_mark(Members::new(whole)),
-        _ => without_mark(whole),
+        Format::Gzip => without_byte_order_mark(GzipMembers::new(whole)),
+        _ => without_byte_order_mark(whole),
     }
 }
 
-/// Takes a byte order mark off the beginning.
-fn without_mark(mut text: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+/// Removes a byte order mark from the start.
+fn without_byte_order_mark(
+    mut text: impl Read + Send + 'static,
+) -> io::Result<Box<dyn Read + Send>> {
     let mut first = Vec::new();
     let read = text
         .by_ref()
@@ -257,15 +261,15 @@ fn without_mark(mut text: impl Read + Send + 'static) -> io::Result<Box<dyn Read
     let first = Cursor::new(first);
     Ok(match read {
         Ok(_) => Box::new(first.chain(text)),
-        // To be met by whoever reads, who knows the line.
-        Err(error) => Box::new(first.chain(Failed(Some(error)))),
+        // Returned by the next read: its caller knows the line.
+        Err(error) => Box::new(first.chain(FailedRead(Some(error)))),
     })
 }
 
-/// An input that has failed.
-struct Failed(Option<io::Error>);
+/// A reader that fails.
+struct FailedRead(Option<io::Error>);
 
-impl Read for Failed {
+impl Read for FailedRead {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         match self.0.take() {
             Some(error) => Err(error),

@@ -1,4 +1,4 @@
-//! The database: how it is opened, and transactions of rows.
+//! The database: opens it, and writes rows in transactions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,26 +10,26 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, DatabaseName, ErrorCode, OpenFlags, Statement, ToSql};
 
 use super::batch::Batch;
-use super::checkpoint::Checkpoints;
-use super::ledger::{self, Record};
-use super::prepare::{self, Kind};
+use super::checkpoint::Checkpointer;
+use super::history::{self, Record};
+use super::prepare::{self, TableKind};
 use super::replace::{self, Replacement};
 use super::schema::{self, Triggers};
 use crate::lanl::{FIELDS, Flow};
 
-/// How long another writer may keep the database.
+/// Longest wait for another writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// - NORMAL with a write-ahead log: a commit is whole or gone after a power failure, and needs no sync.
-/// - The cache is the memory of the index's sorter, and holds all the pages of a commit.
-/// - At 16,000 pages (64 MB) the writer itself copies what is left of the log, which can then begin anew.
+/// - NORMAL with a write-ahead log: a power failure leaves a commit whole or undone; a commit needs no sync.
+/// - The cache holds all pages of a commit; building an index sorts in it.
+/// - At 16,000 pages (64 MB) the writer itself copies the rest of the log, which then starts over.
 const SETTINGS: &str =
     "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 16000";
 
-/// Rows in one INSERT. One at a time took 40 % longer, more than 24 took no less.
+/// Rows in one INSERT. Fewer are slower, more are no faster.
 const ROWS_PER_INSERT: usize = 24;
 
-/// The largest id ever given, or the least integer; a row of one value.
+/// Selects the largest id ever given, or the least integer if there is none.
 pub(super) const LARGEST_ID: &str =
     "SELECT max(coalesce((SELECT max(id) FROM flows), -9223372036854775808),
     coalesce((SELECT high FROM flows_guard), -9223372036854775808))";
@@ -37,34 +37,34 @@ pub(super) const LARGEST_ID: &str =
 /// What a database is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To be looked at, and given what it lacks.
+    /// To check it and to add what it lacks.
     Prepare,
-    /// For more rows.
+    /// To add rows.
     Append,
-    /// For other rows.
+    /// To replace all rows.
     Replace,
 }
 
-/// What a table lacked and has been given.
+/// What was added to a table.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
-    /// Names of indexes.
+    /// Names of new indexes.
     pub(super) indexes: Vec<String>,
-    /// What is to be said of the guard.
+    /// The summary's words about the guard.
     pub(super) guard: Option<&'static str>,
 }
 
 /// An open database with its `flows` table.
 pub(super) struct Store {
-    // Dropped first, so that the last connection to close is the one that has written.
-    checkpoints: Option<Checkpoints>,
+    // Dropped first, so that the writing connection closes last.
+    checkpointer: Option<Checkpointer>,
     pub(super) connection: Connection,
     path: PathBuf,
     triggers: Triggers,
     pub(super) replacement: Option<Replacement>,
 }
 
-/// Makes the folder of a database that may have to be created.
+/// Creates the folder of the database.
 pub(super) fn create_folder(db: &Path) -> Result<()> {
     match db.parent() {
         Some(folder) => fs::create_dir_all(folder)
@@ -73,8 +73,8 @@ pub(super) fn create_folder(db: &Path) -> Result<()> {
     }
 }
 
-/// Fails unless there is a database at `db`.
-pub(super) fn require(db: &Path) -> Result<()> {
+/// Fails unless `db` exists.
+pub(super) fn check_exists(db: &Path) -> Result<()> {
     if !db
         .try_exists()
         .with_context(|| format!("cannot open {}", db.display()))?
@@ -85,7 +85,7 @@ pub(super) fn require(db: &Path) -> Result<()> {
 }
 
 impl Store {
-    /// Opens the database at `path`, and makes what is missing of it unless it is only to be prepared.
+    /// Opens the database at `path`, and creates what is missing unless the purpose is to prepare.
     pub(super) fn open(path: &Path, purpose: Purpose) -> Result<Self> {
         let writes = purpose != Purpose::Prepare;
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -93,7 +93,7 @@ impl Store {
         let connection = Connection::open_with_flags(path, flags)
             .with_context(|| format!("cannot open database {}", path.display()))?;
         let store = Self {
-            checkpoints: writes.then(|| Checkpoints::start(path)).transpose()?,
+            checkpointer: writes.then(|| Checkpointer::start(path)).transpose()?,
             connection,
             path: path.to_owned(),
             triggers: Triggers::default(),
@@ -105,8 +105,8 @@ impl Store {
 
     fn set_up(&self, purpose: Purpose) -> Result<()> {
         let database = &self.connection;
-        // Asked before SQLite reads: it would leave a log without permission to write behind, and a later load
-        // would fail at that.
+        // Before the first read, which would create a write-ahead log without write permission: a later load
+        // would fail on that log.
         if database.is_readonly(DatabaseName::Main)? {
             bail!("the file is read-only");
         }
@@ -116,25 +116,26 @@ impl Store {
             prepare::check_columns(database)?;
         }
         self.use_write_ahead_log()?;
-        replace::remove_left_over(database)?;
+        replace::drop_leftovers(database)?;
         if purpose != Purpose::Prepare {
-            match prepare::kind(database)? {
-                // With its index, so that the service has a table to serve from the first row on. Flows come in
-                // the order of time, nearly, and an index that grows with them takes no longer than one built
-                // when all are there.
-                Kind::Absent => schema::in_transaction(database, || Ok(schema::create(database)?))?,
-                Kind::Table => {}
-                Kind::View | Kind::Virtual => {
+            match prepare::table_kind(database)? {
+                // With its index, so that the service can serve the first rows. Flows arrive nearly in the order
+                // of time, so growing the index takes no longer than building it at the end.
+                TableKind::Absent => {
+                    schema::in_transaction(database, || Ok(schema::create(database)?))?;
+                }
+                TableKind::Table => {}
+                TableKind::View | TableKind::Virtual => {
                     bail!("flows is a view or a virtual table: load into the tables that it shows")
                 }
             }
-            ledger::create(database)?;
+            history::create(database)?;
         }
         Ok(())
     }
 
-    /// Gives the table what it lacks to be served from: indexes, the guard. With `every_flow`, also looks for
-    /// flows that cannot be.
+    /// Adds the indexes and the guard that the table lacks. With `every_flow`, also checks the values of every
+    /// flow.
     pub(super) fn prepare(&self, every_flow: bool) -> Result<Prepared> {
         self.prepare_table(every_flow)
             .with_context(|| self.subject())
@@ -143,10 +144,10 @@ impl Store {
     fn prepare_table(&self, every_flow: bool) -> Result<Prepared> {
         let database = &self.connection;
         prepare::check_columns(database)?;
-        let indexes = prepare::complete_indexes(database)?;
-        prepare::check_ends(database)?;
-        let guard = match prepare::kind(database)? {
-            Kind::Table => schema::install_guard(database)?.then_some("guard installed"),
+        let indexes = prepare::create_missing_indexes(database)?;
+        prepare::check_key_types(database)?;
+        let guard = match prepare::table_kind(database)? {
+            TableKind::Table => schema::install_guard(database)?.then_some("guard installed"),
             _ => Some("no guard, since flows is a view or a virtual table: edits of it go unseen"),
         };
         if every_flow {
@@ -155,8 +156,8 @@ impl Store {
         Ok(Prepared { indexes, guard })
     }
 
-    /// Readers go on during a load only with a write-ahead log. Changing to it takes a moment without
-    /// readers, for which SQLite does not wait by itself.
+    /// Switches to a write-ahead log, with which readers go on during a load. The switch needs a moment without
+    /// readers, and SQLite does not wait for it.
     fn use_write_ahead_log(&self) -> Result<()> {
         let started = Instant::now();
         loop {
@@ -176,11 +177,11 @@ impl Store {
         }
     }
 
-    /// Starts a transaction, as the only writer, and gives the id of the next row.
+    /// Begins a transaction as the only writer; returns the id of the next row.
     pub(super) fn begin(&self) -> Result<i64> {
         let begin = || -> Result<i64> {
             self.connection.execute_batch("BEGIN IMMEDIATE")?;
-            self.triggers.settle(&self.connection)?;
+            self.triggers.update(&self.connection)?;
             match &self.replacement {
                 Some(replacement) => replacement.largest_id(&self.connection),
                 None => largest_id(&self.connection),
@@ -192,7 +193,7 @@ impl Store {
             .with_context(|| format!("{}: there is no id beyond {largest}", self.subject()))
     }
 
-    /// Inserts the flows of `batch`, the first with the id `next_id`; gives the id behind the last.
+    /// Inserts the flows of `batch`, the first with the id `next_id`; returns the id behind the last.
     pub(super) fn insert(&self, batch: &Batch, next_id: i64) -> Result<i64> {
         if next_id.checked_add(batch.flows.len() as i64).is_none() {
             bail!(
@@ -215,10 +216,10 @@ impl Store {
                 .connection
                 .prepare_cached(&insert_statement(self.table(), rows))?;
             for rows in flows.chunks(rows) {
-                for (place, (start, flow)) in rows.iter().enumerate() {
+                for (index, (start, flow)) in rows.iter().enumerate() {
                     bind(
                         &mut insert,
-                        place,
+                        index,
                         next_id,
                         &batch.text[*start as usize..],
                         flow,
@@ -233,22 +234,22 @@ impl Store {
 
     /// Commits the open transaction together with `record`.
     pub(super) fn commit(&self, record: &mut Record) -> Result<()> {
-        ledger::save(&self.connection, record)
+        history::save(&self.connection, record)
             .and_then(|()| self.connection.execute_batch("COMMIT"))
             .with_context(|| self.subject())?;
-        if let Some(checkpoints) = &self.checkpoints {
-            checkpoints.ask();
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.request();
         }
         Ok(())
     }
 
-    /// What has been loaded so far.
+    /// The history of loads.
     pub(super) fn records(&self) -> Result<Vec<Record>> {
-        ledger::records(&self.connection).with_context(|| self.subject())
+        history::records(&self.connection).with_context(|| self.subject())
     }
 
     /// Whether there is a flow with this id.
-    pub(super) fn holds(&self, id: i64) -> Result<bool> {
+    pub(super) fn has_id(&self, id: i64) -> Result<bool> {
         let table = self.table();
         let holds = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE id = ?1)");
         self.connection
@@ -256,17 +257,17 @@ impl Store {
             .with_context(|| self.subject())
     }
 
-    /// See [`ledger::rejects_end`].
+    /// See [`history::rejects_end`].
     pub(super) fn rejects_end(&self, path: &str) -> Result<Option<u64>> {
-        ledger::rejects_end(&self.connection, path).with_context(|| self.subject())
+        history::rejects_end(&self.connection, path).with_context(|| self.subject())
     }
 
-    /// See [`ledger::save_rejects_end`].
+    /// See [`history::save_rejects_end`].
     pub(super) fn save_rejects_end(&self, path: &str, end: u64) -> Result<()> {
-        ledger::save_rejects_end(&self.connection, path, end).with_context(|| self.subject())
+        history::save_rejects_end(&self.connection, path, end).with_context(|| self.subject())
     }
 
-    /// Where the database is.
+    /// The folder of the database.
     pub(super) fn folder(&self) -> &Path {
         match self.path.parent() {
             Some(folder) if folder != Path::new("") => folder,
@@ -274,7 +275,7 @@ impl Store {
         }
     }
 
-    /// Where rows go.
+    /// The table that rows go to.
     fn table(&self) -> &'static str {
         match self.replacement {
             Some(_) => replace::TABLE,
@@ -282,7 +283,7 @@ impl Store {
         }
     }
 
-    /// The database, for messages.
+    /// Names the database in messages.
     pub(super) fn subject(&self) -> String {
         format!("database {}", self.path.display())
     }
@@ -295,7 +296,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// The id behind which new ones are given: 0 where there has been none.
+/// The largest id ever given; 0 if there is none.
 pub(super) fn largest_id(connection: &Connection) -> Result<i64> {
     let largest = connection
         .prepare_cached(LARGEST_ID)?
@@ -303,8 +304,8 @@ pub(super) fn largest_id(connection: &Connection) -> Result<i64> {
     Ok(if largest == i64::MIN { 0 } else { largest })
 }
 
-/// The INSERT for `rows` rows. An error ends the load in any case, and with OR ROLLBACK SQLite need not be able to
-/// undo the rows of this statement alone, which took a twelfth of the time.
+/// The INSERT for `rows` rows. An error ends the load, so OR ROLLBACK is enough: SQLite then keeps no journal to
+/// undo this statement alone, which saves time.
 fn insert_statement(table: &str, rows: usize) -> String {
     let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let columns = FIELDS.join(", ");
@@ -314,16 +315,16 @@ fn insert_statement(table: &str, rows: usize) -> String {
     )
 }
 
-/// Binds the statement's row at `place`; the flow's texts lie in `line`.
+/// Binds the row at `index` of the statement; `line` starts with the flow's line.
 fn bind(
     insert: &mut Statement<'_>,
-    place: usize,
+    index: usize,
     id: i64,
     line: &[u8],
     flow: &Flow,
 ) -> rusqlite::Result<()> {
-    let text = |range: &std::ops::Range<u32>| Text(&line[range.start as usize..range.end as usize]);
-    let first = 1 + place * (1 + FIELDS.len());
+    let text = |range: &std::ops::Range<u32>| Utf8(&line[range.start as usize..range.end as usize]);
+    let first = 1 + index * (1 + FIELDS.len());
     insert.raw_bind_parameter(first, id)?;
     insert.raw_bind_parameter(first + 1, flow.time)?;
     insert.raw_bind_parameter(first + 2, flow.duration)?;
@@ -336,10 +337,10 @@ fn bind(
     insert.raw_bind_parameter(first + 9, flow.byte_count)
 }
 
-/// Bytes that are known to be UTF-8: [`crate::lanl::parse`] has looked.
-struct Text<'a>(&'a [u8]);
+/// Bytes that [`crate::lanl::parse`] has checked to be UTF-8.
+struct Utf8<'a>(&'a [u8]);
 
-impl ToSql for Text<'_> {
+impl ToSql for Utf8<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
     }
