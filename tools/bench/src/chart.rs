@@ -1,4 +1,4 @@
-//! The chart: flows a second by format and contestant, as SVG.
+//! The chart: flows a second by format and subject, as SVG.
 
 use std::path::Path;
 
@@ -6,34 +6,34 @@ use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::contestant::Contestant;
 use crate::report::Report;
 use crate::results::grouped;
 use crate::rounds::FORMATS;
+use crate::subject::Subject;
 
 const SIZE: (u32, u32) = (900, 460);
 const FONT: &str = "sans-serif";
 
-/// Where bars stand: left, right, top and bottom.
+/// The area of the bars: left, right, top and bottom.
 const PLOT: (i32, i32, i32, i32) = (70, 880, 110, 410);
 
-/// Share of a format's width that bars take.
+/// Share of a format's width that its bars fill.
 const FILLED: f64 = 0.8;
 
 const INK: RGBColor = RGBColor(31, 41, 55);
 const GRID: RGBColor = RGBColor(222, 226, 232);
 
-/// Contestants with bars, and their colours, which also differ in lightness. The scan is a line.
-const BARS: [(Contestant, RGBColor); 3] = [
-    (Contestant::Component, RGBColor(29, 78, 137)),
-    (Contestant::Native, RGBColor(242, 142, 43)),
-    (Contestant::Shell, RGBColor(140, 150, 160)),
+/// Subjects with bars, and their colours, which also differ in lightness. The scan is a line.
+const BARS: [(Subject, RGBColor); 3] = [
+    (Subject::Component, RGBColor(29, 78, 137)),
+    (Subject::Baseline, RGBColor(242, 142, 43)),
+    (Subject::Shell, RGBColor(140, 150, 160)),
 ];
-const LIMIT: RGBColor = RGBColor(178, 34, 34);
+const SCAN_COLOUR: RGBColor = RGBColor(178, 34, 34);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-/// Draws the chart of `report` into each of `paths`.
+/// Draws the chart of `report` to `path`.
 pub(super) fn draw(report: &Report, path: &Path) -> Result<()> {
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     draw_on(&area, report).map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
@@ -42,7 +42,7 @@ pub(super) fn draw(report: &Report, path: &Path) -> Result<()> {
 type Drawn<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 fn draw_on(area: &Area<'_>, report: &Report) -> Drawn {
-    // Opaque, so that it reads on a dark page as well.
+    // An opaque background, to be readable on a dark page.
     area.fill(&WHITE)?;
     let title = format!(
         "Flows per second, one answer of {} flows",
@@ -61,18 +61,18 @@ fn draw_on(area: &Area<'_>, report: &Report) -> Drawn {
     let y = |rate: f64| PLOT.3 - (rate / top * f64::from(PLOT.3 - PLOT.2)) as i32;
     draw_grid(area, top, &y)?;
     let width = f64::from(PLOT.1 - PLOT.0) / FORMATS.len() as f64;
-    for (place, format) in FORMATS.iter().enumerate() {
-        let left = f64::from(PLOT.0) + width * place as f64;
+    for (index, format) in FORMATS.iter().enumerate() {
+        let left = f64::from(PLOT.0) + width * index as f64;
         let middle = (left + width / 2.0) as i32;
         text(area, format, (middle, PLOT.3 + 18), 16, HPos::Center)?;
         draw_bars(area, report, format, left, width, &y)?;
     }
-    draw_limit(area, report, &y)?;
+    draw_scan(area, report, &y)?;
     area.present()?;
     Ok(())
 }
 
-/// One format's bars, side by side in the middle of its width, with their numbers.
+/// Draws one format's bars, centred in its width, with their values.
 fn draw_bars(
     area: &Area<'_>,
     report: &Report,
@@ -83,12 +83,12 @@ fn draw_bars(
 ) -> Drawn {
     let bars: Vec<_> = BARS
         .iter()
-        .filter_map(|(contestant, colour)| Some((rate(report, format, *contestant)?, colour)))
+        .filter_map(|(subject, colour)| Some((rate(report, format, *subject)?, colour)))
         .collect();
     let each = width * FILLED / BARS.len() as f64;
     let start = left + (width - each * bars.len() as f64) / 2.0;
-    for (place, (rate, colour)) in bars.into_iter().enumerate() {
-        let x = start + each * place as f64;
+    for (index, (rate, colour)) in bars.into_iter().enumerate() {
+        let x = start + each * index as f64;
         let corners = [(x as i32 + 2, y(rate)), ((x + each) as i32 - 2, PLOT.3)];
         area.draw(&Rectangle::new(corners, colour.filled()))?;
         let number = format!("{:.2} M", rate / 1e6);
@@ -98,7 +98,7 @@ fn draw_bars(
     Ok(())
 }
 
-/// A line at every step of half a million, or a rounder one where that would be too dense.
+/// Draws at most eight lines, at round steps.
 fn draw_grid(area: &Area<'_>, top: f64, y: &impl Fn(f64) -> i32) -> Drawn {
     let step = [1e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 5e6]
         .into_iter()
@@ -114,14 +114,14 @@ fn draw_grid(area: &Area<'_>, top: f64, y: &impl Fn(f64) -> i32) -> Drawn {
     Ok(())
 }
 
-/// The bare scan, dashed across all formats: it is the same for each.
-fn draw_limit(area: &Area<'_>, report: &Report, y: &impl Fn(f64) -> i32) -> Drawn {
-    let Some(rate) = rate(report, FORMATS[0], Contestant::Scan) else {
+/// Draws the bare scan as a dashed line: it is the same for all formats.
+fn draw_scan(area: &Area<'_>, report: &Report, y: &impl Fn(f64) -> i32) -> Drawn {
+    let Some(rate) = rate(report, FORMATS[0], Subject::Scan) else {
         return Ok(());
     };
     for x in (PLOT.0..PLOT.1).step_by(12) {
         let dash = vec![(x, y(rate)), ((x + 7).min(PLOT.1), y(rate))];
-        area.draw(&PathElement::new(dash, LIMIT.stroke_width(2)))?;
+        area.draw(&PathElement::new(dash, SCAN_COLOUR.stroke_width(2)))?;
     }
     let number = format!("{:.2} M", rate / 1e6);
     text(area, &number, (PLOT.1, y(rate) - 9), 13, HPos::Right)
@@ -129,25 +129,23 @@ fn draw_limit(area: &Area<'_>, report: &Report, y: &impl Fn(f64) -> i32) -> Draw
 
 fn draw_legend(area: &Area<'_>) -> Drawn {
     let mut x = PLOT.0;
-    let bars = BARS
-        .iter()
-        .map(|(contestant, colour)| (*contestant, *colour, 7));
-    for (contestant, colour, half) in bars.chain([(Contestant::Scan, LIMIT, 1)]) {
+    let bars = BARS.iter().map(|(subject, colour)| (*subject, *colour, 7));
+    for (subject, colour, half) in bars.chain([(Subject::Scan, SCAN_COLOUR, 1)]) {
         // A box for bars, a stroke for the line.
         let mark = [(x, 73 - half), (x + 14, 73 + half)];
         area.draw(&Rectangle::new(mark, colour.filled()))?;
-        let name = legend(contestant);
+        let name = legend(subject);
         text(area, name, (x + 20, 73), 14, HPos::Left)?;
         x += 20 + name.len() as i32 * 7 + 24;
     }
     Ok(())
 }
 
-fn legend(contestant: Contestant) -> &'static str {
-    match contestant {
-        Contestant::Component => "this component (wasm)",
-        Contestant::Native => "native server (axum, rusqlite)",
-        Contestant::Scan => "bare scan, nothing written",
+fn legend(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Component => "this component (wasm)",
+        Subject::Baseline => "native server (axum, rusqlite)",
+        Subject::Scan => "bare scan, nothing written",
         other => other.name(),
     }
 }
@@ -160,13 +158,13 @@ fn text(area: &Area<'_>, text: &str, at: (i32, i32), size: u32, across: HPos) ->
     Ok(())
 }
 
-fn rate(report: &Report, format: &str, contestant: Contestant) -> Option<f64> {
-    report.results.median(&format!("full.{format}"), contestant)
+fn rate(report: &Report, format: &str, subject: Subject) -> Option<f64> {
+    report.results.median(&format!("full.{format}"), subject)
 }
 
 fn highest(report: &Report) -> f64 {
     let rates = FORMATS
         .iter()
-        .flat_map(|format| Contestant::READERS.map(|contestant| rate(report, format, contestant)));
+        .flat_map(|format| Subject::READERS.map(|subject| rate(report, format, subject)));
     rates.flatten().fold(0.0, f64::max)
 }

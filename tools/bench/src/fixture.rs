@@ -1,4 +1,4 @@
-//! The databases that are measured on: made once by `flows generate` and `flows load`, then kept.
+//! The databases: made once by the generator and the loader, then kept.
 
 use std::fs;
 use std::io::BufWriter;
@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::progress::Progress;
+use crate::Progress;
 use flows::generate::generate;
 
 /// The generator's seed: the same rows everywhere.
 pub(super) const SEED: u64 = 1;
 
-/// A database of so many flows, in a folder that Spin takes as its state.
+/// A database of `rows` flows, in a folder that Spin takes as its state.
 pub(super) struct Fixture {
     pub(super) rows: u64,
     pub(super) folder: PathBuf,
@@ -28,7 +28,7 @@ impl Fixture {
         let folder = parent.join(format!("flows-{rows}"));
         if !database(&folder).exists() {
             progress.say(&format!("making {rows} flows"));
-            // Under another name until it is whole.
+            // Under another name until it is complete.
             let unfinished = parent.join(format!("flows-{rows}.unfinished"));
             if unfinished.exists() {
                 fs::remove_dir_all(&unfinished)?;
@@ -74,12 +74,12 @@ impl Fixture {
     }
 }
 
-/// Where Spin and the stand-in look below `--state-dir`.
+/// The path where Spin and the stand-in look below `--state-dir`.
 fn database(folder: &Path) -> PathBuf {
     folder.join("sqlite_db.db")
 }
 
-/// Generates into a `flows load` of its own.
+/// Pipes generated flows into a `flows load` process.
 fn fill(rows: u64, db: &Path) -> Result<()> {
     let mut load = Command::new(std::env::current_exe()?)
         .args(["load", "--db"])
@@ -91,7 +91,7 @@ fn fill(rows: u64, db: &Path) -> Result<()> {
         .context("cannot run flows load")?;
     let input = load.stdin.take().context("no pipe to flows load")?;
     let generated = generate(rows, SEED, &mut BufWriter::new(input));
-    // A load that fails has said why, and is the reason if the pipe broke.
+    // A failed load has printed its error, and is the cause of a broken pipe.
     ensure!(load.wait()?.success(), "flows load failed");
     generated.context("cannot write to flows load")
 }

@@ -1,46 +1,37 @@
 //! `bench`: the component side by side with a native server, the sqlite3 shell and a bare scan.
 //!
-//! Single times say little on a machine that does other things as well. So every contestant has its turn
-//! in each round, the median of the rounds counts, and what is compared are ratios within one run.
+//! The machine does other work too, so a single time says little. Every subject has its turn in each round, the
+//! median of the rounds counts, and only ratios within one run are compared.
 //!
-//! - `contestant` says who they are and starts them, each as a `process` of its own
-//! - `fixture` makes the databases and keeps them, `equality` refuses servers whose bodies differ
-//! - `rounds` has the measurements in rounds, with `client` and its `framing` at the reading end
-//! - `memory`, `loading`, `scale` and `slow_clients` are measurements with a course of their own
-//! - [`peer`] is the native server
-//! - `results` keeps the values, `statistics` condenses them, `report` and `chart` show them, with the
-//!   `machine`; `progress` shows how far a run is
+//! - `subject` names what is measured and starts servers, each as a process of its own
+//! - [`baseline`] is the native server that the component is measured against
+//! - `fixture` makes the databases and keeps them, `client` sends requests
+//! - `rounds` measures in rounds, `scaling` how cost grows, `loading` the loader
+//! - `results` keeps the values and computes medians, `report` and `chart` show them
 
+pub mod baseline;
 mod chart;
 mod client;
-mod contestant;
-mod equality;
 mod fixture;
-mod framing;
 mod loading;
-mod machine;
-mod memory;
-pub mod peer;
-mod process;
-mod progress;
 mod report;
 mod results;
 mod rounds;
-mod scale;
-mod slow_clients;
-mod statistics;
+mod scaling;
+mod subject;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
 
-use contestant::{Contestant, Host, Starter, version_of};
 use fixture::Fixture;
-use machine::Machine;
-use progress::Progress;
-use rounds::Ring;
+use report::Machine;
+use rounds::Round;
+use subject::{Host, Launcher, Subject, version_of};
 
 pub use report::Report;
 
@@ -79,7 +70,7 @@ impl Bench {
     }
 }
 
-/// A part of a run that can be asked for.
+/// A part of a run, for `--only`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// One answer with all flows, in each format; processor time
@@ -97,7 +88,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// Those that are measured in rounds.
+    /// The parts that are measured in rounds.
     const IN_ROUNDS: [Self; 4] = [Self::Full, Self::FirstByte, Self::Windows, Self::Together];
 
     fn describe(self) -> &'static str {
@@ -115,8 +106,8 @@ impl Part {
 /// Measures, and writes the results and the chart.
 ///
 /// # Errors
-/// A contestant cannot be started or breaks off an answer, the servers' bodies differ, or a file cannot
-/// be written.
+/// A server cannot be started or breaks off an answer, the servers' bodies differ, or a file cannot be
+/// written.
 pub fn bench(request: &Bench) -> Result<Report> {
     fs::create_dir_all(&request.folder)
         .with_context(|| format!("cannot create {}", request.folder.display()))?;
@@ -127,7 +118,7 @@ pub fn bench(request: &Bench) -> Result<Report> {
     let results = request.folder.join("results.json");
     fs::write(&results, report.to_json()?)
         .with_context(|| format!("cannot write {}", results.display()))?;
-    // A chart of an earlier run is not replaced by one without bars.
+    // A run without full answers must not overwrite an earlier chart by one without bars.
     if request.wants(Part::Full) {
         let charts = [
             Some(request.folder.join("bench.svg")),
@@ -142,10 +133,10 @@ pub fn bench(request: &Bench) -> Result<Report> {
     Ok(report)
 }
 
-/// A run under way.
+/// A run in progress.
 struct Run<'a> {
     request: &'a Bench,
-    starter: Starter<'a>,
+    launcher: Launcher<'a>,
     report: Report,
     progress: &'a Progress,
 }
@@ -154,7 +145,7 @@ impl<'a> Run<'a> {
     fn new(request: &'a Bench, progress: &'a Progress) -> Result<Self> {
         let host = Host::find()?;
         let report = Report {
-            machine: Machine::look(),
+            machine: Machine::detect(),
             rows: request.rows,
             rounds: request.rounds,
             host: host.name().to_owned(),
@@ -166,7 +157,7 @@ impl<'a> Run<'a> {
         };
         Ok(Self {
             request,
-            starter: Starter {
+            launcher: Launcher {
                 host,
                 manifest: &request.from,
                 folder: &request.folder,
@@ -184,23 +175,20 @@ impl<'a> Run<'a> {
         self.measure_rounds(&fixture)?;
         let results = &mut self.report.results;
         if request.wants(Part::Memory) {
-            progress.expect(memory::STEPS);
             progress.say(Part::Memory.describe());
-            memory::measure(&self.starter, &fixture, results, progress)?;
+            scaling::peak_memory(&self.launcher, &fixture, results, progress)?;
         }
         if request.slow_clients {
-            progress.expect(slow_clients::STEPS);
-            slow_clients::measure(&self.starter, &fixture, results, progress)?;
+            scaling::slow_clients(&self.launcher, &fixture, results, progress)?;
         }
         if request.scale {
-            progress.expect(scale::steps(request.rounds));
-            scale::measure(&self.starter, request.rounds, results, progress)?;
+            scaling::table_size(&self.launcher, request.rounds, results, progress)?;
         }
         self.measure_loading()?;
         Ok(self.report)
     }
 
-    /// The parts that are measured in rounds, the first of which is thrown away.
+    /// Measures the parts in rounds and discards the first round, a warm-up.
     fn measure_rounds(&mut self, fixture: &Fixture) -> Result<()> {
         let parts = Part::IN_ROUNDS
             .into_iter()
@@ -213,34 +201,34 @@ impl<'a> Run<'a> {
         self.progress.expect(parts.len() as u64 * (rounds + 1));
         self.progress.say("starting the servers");
         let mut servers = Vec::new();
-        for server in Contestant::SERVERS {
-            servers.push((server, self.starter.start(server, fixture)?));
+        for server in Subject::SERVERS {
+            servers.push((server, self.launcher.start(server, fixture)?));
         }
-        equality::check(&servers, fixture)?;
+        rounds::check_equal_bodies(&servers, fixture)?;
         let shell = self.report.shell.is_some();
         if !shell {
             self.note("sqlite3 is not installed: nothing is measured of it");
         }
-        for round in 0..=rounds {
-            let ring = Ring {
+        for number in 0..=rounds {
+            let round = Round {
                 fixture,
                 servers: &servers,
                 shell,
-                round,
+                number,
             };
             for part in &parts {
                 self.progress.say(part.describe());
                 let results = &mut self.report.results;
                 match part {
-                    Part::Full => ring.full_answers(results)?,
-                    Part::FirstByte => ring.first_bytes(results)?,
-                    Part::Windows => ring.windows(results)?,
-                    Part::Together => ring.together(results)?,
+                    Part::Full => round.full_answers(results)?,
+                    Part::FirstByte => round.first_bytes(results)?,
+                    Part::Windows => round.windows(results)?,
+                    Part::Together => round.together(results)?,
                     Part::Memory | Part::Load => {}
                 }
                 self.progress.step();
             }
-            if round == 0 {
+            if number == 0 {
                 self.report.results = Default::default();
             }
         }
@@ -256,8 +244,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let Bench { rows, rounds, .. } = *self.request;
-        self.progress
-            .expect(rounds * Contestant::LOADERS.len() as u64);
+        self.progress.expect(rounds * Subject::LOADERS.len() as u64);
         self.progress.say(Part::Load.describe());
         let results = &mut self.report.results;
         loading::measure(rows, rounds, &self.request.folder, results, self.progress)
@@ -271,4 +258,42 @@ impl<'a> Run<'a> {
 /// `3.40.1` of `3.40.1 2022-12-28 14:03:47 …`.
 fn first_word(line: &str) -> String {
     line.split_whitespace().next().unwrap_or(line).to_owned()
+}
+
+/// Interval of redraws during a step.
+const TICK: Duration = Duration::from_millis(200);
+
+/// The progress bar over the steps of a run, on standard error; hidden if standard error is no terminal.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        let template = "{wide_bar} {pos}/{len}, {elapsed} {msg:40!}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(TICK);
+        Self(bar)
+    }
+
+    /// Adds steps to the length of the bar.
+    pub(crate) fn expect(&self, steps: u64) {
+        self.0.inc_length(steps);
+    }
+
+    /// Shows the current step.
+    pub(crate) fn say(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
+    /// Counts a finished step.
+    pub(crate) fn step(&self) {
+        self.0.inc(1);
+    }
+
+    /// Takes the bar off the screen.
+    pub(crate) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
 }

@@ -1,7 +1,7 @@
-//! `flows load` against what one does without it: the sqlite3 shell's `.import`.
+//! Measures `flows load` against the sqlite3 shell's `.import`.
 //!
-//! Both start from the same gzip file and end with the table and its index. The shell needs the row's
-//! number put in front of each line, for which awk is used.
+//! Both start from the same gzip file and end with the table and its index. For the shell, awk puts the id in
+//! front of each line.
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -14,16 +14,16 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rusqlite::Connection;
 
-use crate::contestant::{Contestant, version_of};
+use crate::Progress;
 use crate::fixture::SEED;
-use crate::progress::Progress;
 use crate::results::{Measure, Results, Unit, grouped};
+use crate::subject::{Subject, version_of};
 use flows::generate::generate;
 
-/// Enough for the work to outweigh the start of three processes.
+/// Most rows: enough to outweigh the start of three processes.
 const MOST_ROWS: u64 = 1_000_000;
 
-/// How one loads without `flows load`. The table comes from the one schema; its index comes last.
+/// The load without `flows load`. The table comes from the schema; its index comes last.
 const IMPORT: &str = r#"
 set -e
 printf %s "$TABLE" | sqlite3 "$DB"
@@ -33,9 +33,9 @@ sqlite3 "$DB" "CREATE INDEX flows_time ON flows (time)"
 
 const SCHEMA: &str = include_str!("../../../src/table/schema.sql");
 
-/// Whether there is all that [`measure`] needs.
+/// Whether the programs that [`measure`] needs are installed.
 pub(super) fn is_possible() -> bool {
-    let there = |program, argument| {
+    let runs = |program, argument| {
         let mut command = Command::new(program);
         let command = command.arg(argument).stdin(Stdio::null());
         command
@@ -44,10 +44,10 @@ pub(super) fn is_possible() -> bool {
             .status()
             .is_ok()
     };
-    version_of("sqlite3").is_some() && there("awk", "BEGIN { exit }") && there("gzip", "--version")
+    version_of("sqlite3").is_some() && runs("awk", "BEGIN { exit }") && runs("gzip", "--version")
 }
 
-/// Seconds for the whole job of each, in rounds that take turns.
+/// Seconds for the whole load of each subject, in rounds.
 pub(super) fn measure(
     rows: u64,
     rounds: u64,
@@ -60,11 +60,11 @@ pub(super) fn measure(
     let title = format!("load {} rows of gzip, with index", grouped(rows));
     let measure = Measure::new("load", title, Unit::Seconds);
     for _ in 0..rounds {
-        for loader in [Contestant::Loader, Contestant::Import] {
+        for loader in Subject::LOADERS {
             let db = folder.join("loading.db");
             remove(&db)?;
             let mut command = match loader {
-                Contestant::Loader => {
+                Subject::Loader => {
                     let mut command = Command::new(std::env::current_exe()?);
                     command.args(["load", "--db"]).arg(&db).arg(&file);
                     command
@@ -93,7 +93,7 @@ pub(super) fn measure(
     Ok(())
 }
 
-/// The file of `rows` lines, made when it is not there.
+/// The file of `rows` lines, made if it does not exist.
 fn input(rows: u64, folder: &Path) -> Result<PathBuf> {
     let path = folder.join(format!("flows-{rows}.txt.gz"));
     if !path.exists() {
@@ -108,7 +108,7 @@ fn input(rows: u64, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Removes a database and what SQLite and the loader keep beside it.
+/// Removes a database and the files that SQLite and the loader keep beside it.
 fn remove(db: &Path) -> Result<()> {
     let folder = db.parent().context("a database without a folder")?;
     let name = db

@@ -1,11 +1,10 @@
-//! The command line of the measurements: parses, calls one function of the library, maps the result.
+//! The command line of `bench`: parses, calls one function of the library, maps the result.
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use bench::peer::{self, Peer};
-use bench::{Bench, bench};
+use bench::{Bench, baseline, bench};
 use clap::{Parser, Subcommand};
 use flows::load::{Load, load};
 
@@ -15,18 +14,18 @@ struct Cli {
     #[command(flatten)]
     request: Bench,
     #[command(subcommand)]
-    contestant: Option<Contestant>,
+    subject: Option<Subject>,
 }
 
-/// What a run starts of this binary, as processes of their own.
+/// What a run starts as a process of its own from this binary.
 #[derive(Subcommand)]
-enum Contestant {
+enum Subject {
     /// `flows load`, of the same build
     #[command(hide = true)]
     Load(Load),
     /// Serve windows natively
     #[command(hide = true)]
-    Peer(Peer),
+    Baseline(baseline::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,14 +40,14 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    let written = match cli.contestant {
+    let written = match cli.subject {
         None => writeln!(out, "{}", bench(&cli.request)?),
-        Some(Contestant::Load(request)) => writeln!(out, "{}", load(&request)?),
-        // Its own threads do not write; the line that it announces itself by comes from this one.
-        Some(Contestant::Peer(request)) => return peer::serve(&request),
+        Some(Subject::Load(request)) => writeln!(out, "{}", load(&request)?),
+        // Prints the server's address from this thread, which holds the lock of standard output.
+        Some(Subject::Baseline(options)) => return baseline::serve(&options),
     };
     match written {
-        // Whoever read the output has what they wanted.
+        // The reader of the output has what it wanted.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }

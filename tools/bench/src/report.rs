@@ -1,40 +1,42 @@
-//! The results for a reader, as tables, and for a program, as JSON.
+//! The results as tables and as JSON, with the machine that they were measured on.
 
 use std::fmt::{self, Write};
+use std::fs;
 use std::path::PathBuf;
+use std::thread;
 
 use anyhow::Result;
+use serde::Serialize;
 use serde_json::json;
 
-use crate::contestant::Contestant;
-use crate::machine::Machine;
 use crate::results::{Results, grouped};
+use crate::subject::Subject;
 
-/// All there is to say of a run; shown, it is what `bench` prints.
+/// The report of a run; its `Display` is what `bench` prints.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What was measured on.
+    /// The machine of the run.
     pub(super) machine: Machine,
     /// Flows in the table.
     pub(super) rows: u64,
     /// Rounds that count.
     pub(super) rounds: u64,
-    /// What ran the component.
+    /// The host of the component.
     pub(super) host: String,
-    /// The version inside the peer, the scan and the stand-in.
+    /// The version inside the baseline, the scan and the stand-in.
     pub(super) sqlite: String,
     /// The version of the sqlite3 shell.
     pub(super) shell: Option<String>,
-    /// What was measured.
+    /// The measured values.
     pub(super) results: Results,
     /// What was left out, and why.
     pub(super) notes: Vec<String>,
-    /// Where the results are as files.
+    /// Paths of the written files.
     pub(super) files: Vec<PathBuf>,
 }
 
 impl Report {
-    /// Everything, as it is written to `results.json`.
+    /// The content of `results.json`.
     pub(super) fn to_json(&self) -> Result<String> {
         let json = json!({
             "machine": self.machine,
@@ -58,8 +60,8 @@ impl fmt::Display for Report {
         writeln!(f, "host       {}", self.host)?;
         let shell = self.shell.as_deref().unwrap_or("not installed");
         writeln!(f, "SQLite     {}; shell {shell}", self.sqlite)?;
-        for contestants in [&Contestant::READERS[..], &Contestant::LOADERS] {
-            f.write_str(&table(&self.results, contestants))?;
+        for subjects in [&Subject::READERS[..], &Subject::LOADERS] {
+            f.write_str(&table(&self.results, subjects))?;
         }
         for note in &self.notes {
             writeln!(f, "{note}")?;
@@ -73,23 +75,19 @@ impl fmt::Display for Report {
     }
 }
 
-/// The medians of these contestants, a measure a line, and the first one's ratio to the second.
+/// A table of medians: a line a measure, a column a subject, and the ratio of the first subject to the second.
 ///
-/// The ratio is the quotient of the two medians: above 1.00 the first contestant is better where more is
-/// better, and worse where less is, which the last column says.
-fn table(results: &Results, contestants: &[Contestant]) -> String {
+/// The last column says whether more or less is better: with `more`, a ratio above 1.00 favours the first
+/// subject.
+fn table(results: &Results, subjects: &[Subject]) -> String {
     let mut head = vec![String::new(), "unit".into()];
-    head.extend(
-        contestants
-            .iter()
-            .map(|contestant| contestant.name().into()),
-    );
+    head.extend(subjects.iter().map(|subject| subject.name().into()));
     head.extend(["ratio".into(), "better".into()]);
     let mut lines = vec![head];
-    for measure in results.measures(contestants) {
-        let medians: Vec<_> = contestants
+    for measure in results.measures(subjects) {
+        let medians: Vec<_> = subjects
             .iter()
-            .map(|contestant| results.median(&measure.key, *contestant))
+            .map(|subject| results.median(&measure.key, *subject))
             .collect();
         let show = |median: &Option<f64>| median.map_or_else(String::new, |m| measure.unit.show(m));
         let mut line = vec![measure.title.clone(), measure.unit.to_string()];
@@ -112,7 +110,7 @@ fn table(results: &Results, contestants: &[Contestant]) -> String {
     aligned(&lines)
 }
 
-/// Columns as wide as their widest cell; the first one's cells at its left, the others' at their right.
+/// Pads columns to their widest cells: the first column is left-aligned, the others right-aligned.
 fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let widths: Vec<_> = (0..columns)
@@ -135,6 +133,47 @@ fn aligned(lines: &[Vec<String>]) -> String {
     text
 }
 
+/// The machine that runs the benchmark; a field is `None` if unknown.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Machine {
+    /// Available processors.
+    pub(super) cores: Option<usize>,
+    /// The processor's model name.
+    pub(super) model: Option<String>,
+    /// Memory in MiB.
+    pub(super) memory: Option<u64>,
+}
+
+impl Machine {
+    pub(super) fn detect() -> Self {
+        let field = |path, name: &str| {
+            let text = fs::read_to_string(path).ok()?;
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        };
+        let memory = field("/proc/meminfo", "MemTotal").and_then(|total| {
+            let kibibytes: u64 = total.strip_suffix("kB")?.trim().parse().ok()?;
+            Some(kibibytes / 1024)
+        });
+        Self {
+            cores: thread::available_parallelism().ok().map(Into::into),
+            model: field("/proc/cpuinfo", "model name"),
+            memory,
+        }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let model = self.model.as_deref().unwrap_or("unknown processor");
+        let mut parts = vec![model.to_owned()];
+        parts.extend(self.cores.map(|cores| format!("{cores} cores")));
+        parts.extend(
+            self.memory
+                .map(|memory| format!("{} GiB", memory.div_ceil(1024))),
+        );
+        parts.join(", ")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,19 +184,19 @@ mod tests {
         let mut results = Results::default();
         let full = Measure::new("full.json", "all as json", Unit::FlowsPerSecond);
         let first = Measure::new("first_byte", "first byte", Unit::Milliseconds);
-        results.record(&full, Contestant::Component, 1_500_000.0);
-        results.record(&full, Contestant::Native, 1_000_000.0);
-        results.record(&first, Contestant::Component, 1.0);
+        results.record(&full, Subject::Component, 1_500_000.0);
+        results.record(&full, Subject::Baseline, 1_000_000.0);
+        results.record(&first, Subject::Component, 1.0);
         let expected = [
             "                unit  component     native  sqlite3 shell  bare scan  ratio  better",
             "all as json  flows/s  1,500,000  1,000,000                             1.50    more",
             "first byte        ms       1.00                                                less",
         ];
-        let shown = table(&results, &Contestant::READERS);
+        let shown = table(&results, &Subject::READERS);
         assert_eq!(
             shown.trim_matches('\n').lines().collect::<Vec<_>>(),
             expected
         );
-        assert_eq!(table(&results, &Contestant::LOADERS), "");
+        assert_eq!(table(&results, &Subject::LOADERS), "");
     }
 }

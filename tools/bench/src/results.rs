@@ -1,13 +1,12 @@
-//! What has been measured: values by measure and contestant, a value a round.
+//! The measured values by measure and subject, one a round, and their medians.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::contestant::Contestant;
-use crate::statistics::median;
+use crate::subject::Subject;
 
-/// What a number counts.
+/// The unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) enum Unit {
     /// Flows a second; more is better.
@@ -67,14 +66,14 @@ pub(super) fn grouped(number: u64) -> String {
     grouped
 }
 
-/// What is measured.
+/// A measured quantity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Measure {
-    /// Its name in `results.json`.
+    /// The name in `results.json`.
     pub(super) key: String,
-    /// Its name for a reader.
+    /// The name in tables.
     pub(super) title: String,
-    /// What its values count.
+    /// The unit of its values.
     pub(super) unit: Unit,
 }
 
@@ -88,45 +87,44 @@ impl Measure {
     }
 }
 
-/// The values of one measure and contestant.
+/// The values of one measure and one subject.
 #[derive(Clone, Debug, Serialize)]
 struct Series {
     #[serde(flatten)]
     measure: Measure,
-    contestant: Contestant,
+    subject: Subject,
     /// One a round.
     values: Vec<f64>,
 }
 
-/// All that has been measured, in the order in which it was first recorded.
+/// All series, in the order of their first values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Results(Vec<Series>);
 
 impl Results {
-    pub(super) fn record(&mut self, measure: &Measure, contestant: Contestant, value: f64) {
-        let same =
-            |series: &&mut Series| series.measure == *measure && series.contestant == contestant;
+    pub(super) fn record(&mut self, measure: &Measure, subject: Subject, value: f64) {
+        let same = |series: &&mut Series| series.measure == *measure && series.subject == subject;
         match self.0.iter_mut().find(same) {
             Some(series) => series.values.push(value),
             None => self.0.push(Series {
                 measure: measure.clone(),
-                contestant,
+                subject,
                 values: vec![value],
             }),
         }
     }
 
-    /// The median over the rounds, where there is one.
-    pub(super) fn median(&self, key: &str, contestant: Contestant) -> Option<f64> {
-        let found = |series: &&Series| series.measure.key == key && series.contestant == contestant;
+    /// The median over the rounds, if there are values.
+    pub(super) fn median(&self, key: &str, subject: Subject) -> Option<f64> {
+        let found = |series: &&Series| series.measure.key == key && series.subject == subject;
         median(&self.0.iter().find(found)?.values)
     }
 
-    /// The measures that one of these contestants has a value for.
-    pub(super) fn measures(&self, of: &[Contestant]) -> Vec<&Measure> {
+    /// The measures that have a value of one of these subjects.
+    pub(super) fn measures(&self, of: &[Subject]) -> Vec<&Measure> {
         let mut measures: Vec<&Measure> = Vec::new();
         for series in &self.0 {
-            if of.contains(&series.contestant) && !measures.contains(&&series.measure) {
+            if of.contains(&series.subject) && !measures.contains(&&series.measure) {
                 measures.push(&series.measure);
             }
         }
@@ -144,6 +142,31 @@ impl Results {
     }
 }
 
+/// The middle value, or the mean of the two in the middle; `None` without values.
+pub(super) fn median(values: &[f64]) -> Option<f64> {
+    let sorted = sorted(values);
+    let middle = sorted.len() / 2;
+    let upper = *sorted.get(middle)?;
+    Some(if sorted.len() % 2 == 1 {
+        upper
+    } else {
+        (sorted[middle - 1] + upper) / 2.0
+    })
+}
+
+/// The smallest value that at least `percent` % of the values do not exceed; `None` without values.
+pub(super) fn percentile(values: &[f64], percent: u32) -> Option<f64> {
+    let sorted = sorted(values);
+    let rank = (sorted.len() * percent as usize).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,16 +176,16 @@ mod tests {
         let measure = Measure::new("full.json", "all as json", Unit::FlowsPerSecond);
         let mut results = Results::default();
         for value in [3.0, 1.0, 2.0] {
-            results.record(&measure, Contestant::Native, value);
+            results.record(&measure, Subject::Baseline, value);
         }
-        results.record(&measure, Contestant::Shell, 9.0);
-        assert_eq!(results.median("full.json", Contestant::Native), Some(2.0));
-        assert_eq!(results.median("full.json", Contestant::Component), None);
-        assert_eq!(results.measures(&Contestant::READERS), [&measure]);
+        results.record(&measure, Subject::Shell, 9.0);
+        assert_eq!(results.median("full.json", Subject::Baseline), Some(2.0));
+        assert_eq!(results.median("full.json", Subject::Component), None);
+        assert_eq!(results.measures(&Subject::READERS), [&measure]);
         let json = results.to_json().unwrap();
         assert_eq!(json[0]["median"], 2.0);
         assert_eq!(json[0]["unit"], "flows/s");
-        assert_eq!(json[1]["contestant"], "shell");
+        assert_eq!(json[1]["subject"], "shell");
     }
 
     #[test]
@@ -175,5 +198,23 @@ mod tests {
         ] {
             assert_eq!(grouped(number), shown);
         }
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle_whatever_the_order() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(&[7.0]), Some(7.0));
+        assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(percentile(&hundred, 50), Some(50.0));
+        assert_eq!(percentile(&hundred, 99), Some(99.0));
+        assert_eq!(percentile(&[5.0, 9.0], 99), Some(9.0));
+        assert_eq!(percentile(&[5.0], 50), Some(5.0));
+        assert_eq!(percentile(&[], 99), None);
     }
 }

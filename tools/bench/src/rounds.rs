@@ -1,7 +1,5 @@
-//! The measurements that are taken in rounds: in each round every contestant has its turn at each, so
-//! that what else the machine does meanwhile falls on all of them.
-//!
-//! Whose turn it is first changes from round to round.
+//! Measures in rounds: every subject has its turn in each round, so that other work of the machine affects all
+//! of them alike. Another server begins in each round.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -14,43 +12,41 @@ use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;
 
 use crate::client::Client;
-use crate::contestant::{Contestant, flows};
 use crate::fixture::Fixture;
-use crate::process::{Process, processor_seconds};
-use crate::results::{Measure, Results, Unit};
-use crate::statistics::{median, percentile};
+use crate::results::{Measure, Results, Unit, median, percentile};
+use crate::subject::{ServerProcess, Subject, flows_target, processor_seconds};
 
 /// The formats, in the order of tables and charts.
 pub(super) const FORMATS: [&str; 4] = ["json", "ndjson", "csv", "xml"];
 
-/// Clients that ask at the same time.
+/// Concurrent clients.
 const CLIENTS: u64 = 8;
 
-/// How long windows are asked for, in each round and of each server.
+/// Time for which a server is asked for windows in each round.
 const WINDOWS_FOR: Duration = Duration::from_secs(2);
 
-/// First bytes awaited in each round; the round's value is their median.
+/// Requests for a first byte in each round; the round's value is their median.
 const FIRST_BYTES: usize = 15;
 
-/// What the sqlite3 shell is asked for: what the servers answer without parameters.
+/// The query of the sqlite3 shell and of the scan: what the servers answer without parameters.
 const ALL: &str =
     "SELECT id, time, duration, src_comp, src_port, dst_comp, dst_port, protocol, packet_count,
     byte_count FROM flows ORDER BY time, id";
 
-/// The servers, running, and what they serve.
-pub(super) struct Ring<'a> {
+/// One round: the running servers, and the table that they serve.
+pub(super) struct Round<'a> {
     pub(super) fixture: &'a Fixture,
-    pub(super) servers: &'a [(Contestant, Process)],
+    pub(super) servers: &'a [(Subject, ServerProcess)],
     /// Whether the sqlite3 shell takes part.
     pub(super) shell: bool,
-    /// Zero is the warm-up.
-    pub(super) round: u64,
+    /// The number of the round; 0 is the warm-up.
+    pub(super) number: u64,
 }
 
-impl Ring<'_> {
-    /// The servers, another one first in every round.
-    fn turns(&self) -> impl Iterator<Item = &(Contestant, Process)> {
-        let first = self.round as usize % self.servers.len();
+impl Round<'_> {
+    /// The servers, beginning with another one in each round.
+    fn turns(&self) -> impl Iterator<Item = &(Subject, ServerProcess)> {
+        let first = self.number as usize % self.servers.len();
         self.servers
             .iter()
             .cycle()
@@ -58,16 +54,16 @@ impl Ring<'_> {
             .take(self.servers.len())
     }
 
-    /// One answer with all flows: flows a second, and processor seconds of the server for a million flows.
+    /// One answer with all flows: flows a second, and the server's processor seconds for a million flows.
     pub(super) fn full_answers(&self, results: &mut Results) -> Result<()> {
         for format in FORMATS {
-            let rate = full(format);
+            let rate = full_rate(format);
             let title = format!("processor, a million flows as {format}");
             let processor = Measure::new(format!("processor.{format}"), title, Unit::Seconds);
             let mut lengths = Vec::new();
             for (server, process) in self.turns() {
                 let before = process.processor_seconds();
-                let answer = Client::connect(process.address)?.get(&flows(format, ""))?;
+                let answer = Client::connect(process.address)?.get(&flows_target(format, ""))?;
                 let rows = self.fixture.rows as f64;
                 results.record(&rate, *server, rows / answer.elapsed.as_secs_f64());
                 if let Some((before, after)) = before.zip(process.processor_seconds()) {
@@ -107,9 +103,9 @@ impl Ring<'_> {
         let used = await_end(shell.id());
         ensure!(shell.wait()?.success(), "sqlite3 failed");
         let rows = self.fixture.rows as f64;
-        results.record(rate, Contestant::Shell, rows / elapsed);
+        results.record(rate, Subject::Shell, rows / elapsed);
         if let Some(used) = used {
-            results.record(processor, Contestant::Shell, used / rows * 1e6);
+            results.record(processor, Subject::Shell, used / rows * 1e6);
         }
         Ok(())
     }
@@ -135,12 +131,12 @@ impl Ring<'_> {
         ensure!(count == self.fixture.rows, "a scan found {count} flows");
         let rate = count as f64 / started.elapsed().as_secs_f64();
         for format in FORMATS {
-            results.record(&full(format), Contestant::Scan, rate);
+            results.record(&full_rate(format), Subject::Scan, rate);
         }
         Ok(())
     }
 
-    /// Time to the first byte of the body, for a window without ends, on a connection of its own.
+    /// Time to the first byte of the body of all flows, on a new connection.
     pub(super) fn first_bytes(&self, results: &mut Results) -> Result<()> {
         let measure = Measure::new(
             "first_byte",
@@ -153,7 +149,7 @@ impl Ring<'_> {
         Ok(())
     }
 
-    /// Random windows of one second, on connections that are kept: requests a second and their latency.
+    /// Random windows of one second on kept connections: requests a second and their latency.
     pub(super) fn windows(&self, results: &mut Results) -> Result<()> {
         let rate = Measure::new(
             "windows.rate",
@@ -178,10 +174,10 @@ impl Ring<'_> {
         Ok(())
     }
 
-    /// The latencies, in milliseconds, that one client sees.
+    /// The latencies of one client, in milliseconds.
     fn ask_windows(&self, address: SocketAddr, client: u64) -> Result<Vec<f64>> {
-        // The same windows for every server, other ones for every round and client.
-        let mut windows = Windows::new(self.round * CLIENTS + client, self.fixture.last_time);
+        // Every server gets the same windows; every round and client has other windows.
+        let mut windows = Windows::new(self.number * CLIENTS + client, self.fixture.last_time);
         let mut connection = Client::connect(address)?;
         let mut latencies = Vec::new();
         let started = Instant::now();
@@ -192,17 +188,17 @@ impl Ring<'_> {
         Ok(latencies)
     }
 
-    /// Several full answers at the same time: flows a second of all together.
+    /// Concurrent answers with all flows: flows a second in total.
     pub(super) fn together(&self, results: &mut Results) -> Result<()> {
-        if self.round == 0 {
-            // One full answer after another has warmed up what there is; this takes as long as all else.
+        if self.number == 0 {
+            // The full answers of the warm-up suffice; this part takes as long as all others.
             return Ok(());
         }
         let title = format!("{CLIENTS} times all flows as json, together");
         let measure = Measure::new("together.json", title, Unit::FlowsPerSecond);
         for (server, process) in self.turns() {
             let started = Instant::now();
-            each_client(|_| Client::connect(process.address)?.get(&flows("json", "")))?;
+            each_client(|_| Client::connect(process.address)?.get(&flows_target("json", "")))?;
             let rows = (CLIENTS * self.fixture.rows) as f64;
             results.record(&measure, *server, rows / started.elapsed().as_secs_f64());
         }
@@ -210,19 +206,19 @@ impl Ring<'_> {
     }
 }
 
-/// Flows a second in one full answer.
-pub(super) fn full(format: &str) -> Measure {
+/// The measure of flows a second in one full answer.
+pub(super) fn full_rate(format: &str) -> Measure {
     let title = format!("all flows as {format}");
     Measure::new(format!("full.{format}"), title, Unit::FlowsPerSecond)
 }
 
-/// The median time to the first byte of a window without ends, in milliseconds.
+/// The median time to the first byte of all flows, in milliseconds.
 pub(super) fn first_byte(address: SocketAddr) -> Result<f64> {
     let mut times = Vec::new();
     for _ in 0..FIRST_BYTES {
-        let time = Client::connect(address)?.first_byte(&flows("json", ""))?;
+        let time = Client::connect(address)?.first_byte(&flows_target("json", ""))?;
         times.push(milliseconds(time));
-        // The server finds out that nobody reads any more; the next request is not to pay for that.
+        // Time for the server to notice the closed connection before the next request.
         thread::sleep(Duration::from_millis(30));
     }
     median(&times).context("nothing was measured")
@@ -240,7 +236,7 @@ pub(super) struct Windows {
 
 impl Windows {
     pub(super) fn new(seed: u64, last_time: i64) -> Self {
-        // Spread, so that neighbouring seeds do not start alike.
+        // The multiplication keeps neighbouring seeds from starting alike.
         let state = u128::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1;
         Self {
             random: Pcg64Mcg::new(state),
@@ -251,11 +247,11 @@ impl Windows {
     pub(super) fn next(&mut self) -> String {
         let after = self.random.next_u64() % self.last_time.max(1).unsigned_abs();
         let query = format!("scanned_after={after}&scanned_before={}", after + 1);
-        flows("json", &query)
+        flows_target("json", &query)
     }
 }
 
-/// Runs one client a thread, all at once.
+/// Runs the clients concurrently, each on a thread.
 fn each_client<T: Send>(run: impl Fn(u64) -> Result<T> + Sync) -> Result<Vec<T>> {
     thread::scope(|scope| {
         let run = &run;
@@ -269,7 +265,7 @@ fn each_client<T: Send>(run: impl Fn(u64) -> Result<T> + Sync) -> Result<Vec<T>>
     })
 }
 
-/// The processor seconds of a child that has closed its output, once it has ended.
+/// Waits for the end of a child that has closed its output; returns its processor seconds.
 fn await_end(pid: u32) -> Option<f64> {
     let ended = || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -279,4 +275,45 @@ fn await_end(pid: u32) -> Option<f64> {
         thread::sleep(Duration::from_millis(1));
     }
     processor_seconds(&[pid])
+}
+
+/// Compares the servers' bodies in every format: empty, small and of several pages. Times of different bodies could
+/// not be compared.
+///
+/// # Errors
+/// Two bodies differ; the message names the request.
+pub(super) fn check_equal_bodies(
+    servers: &[(Subject, ServerProcess)],
+    fixture: &Fixture,
+) -> Result<()> {
+    let middle = fixture.last_time / 2;
+    let queries = [
+        format!("scanned_after={}", fixture.last_time),
+        format!("scanned_after={middle}&scanned_before={}", middle + 1),
+        format!("scanned_after={middle}&limit=20001"),
+        "scanned_before=3".to_owned(),
+    ];
+    for target in FORMATS
+        .iter()
+        .flat_map(|format| queries.iter().map(|query| flows_target(format, query)))
+    {
+        let mut bodies = Vec::new();
+        for (_, process) in servers {
+            bodies.push(Client::connect(process.address)?.body(&target)?);
+        }
+        for (other, (server, _)) in bodies.iter().zip(servers).skip(1) {
+            let same = bodies[0]
+                .iter()
+                .zip(other)
+                .take_while(|(a, b)| a == b)
+                .count();
+            ensure!(
+                *other == bodies[0],
+                "{target}: {} and {} differ behind byte {same}; nothing is measured",
+                servers[0].0.name(),
+                server.name()
+            );
+        }
+    }
+    Ok(())
 }

@@ -27,14 +27,14 @@ fn a_run_leaves_a_table_results_and_a_chart() {
     let results = std::fs::read(folder.path().join("results.json")).unwrap();
     let results: serde_json::Value = serde_json::from_slice(&results).unwrap();
     assert_eq!(results["rows"], 5000, "{results:#}");
-    let medians = |contestant: &str| {
+    let medians = |subject: &str| {
         let series = results["series"].as_array().unwrap().iter();
-        let of = series.filter(|series| series["contestant"] == contestant);
+        let of = series.filter(|series| series["subject"] == subject);
         of.filter(|series| series["median"].as_f64().is_some_and(|m| m >= 0.0))
             .count()
     };
-    for (contestant, fewest) in [("component", 5), ("native", 5), ("scan", 4)] {
-        assert!(medians(contestant) >= fewest, "{contestant}: {results:#}");
+    for (subject, fewest) in [("component", 5), ("native", 5), ("scan", 4)] {
+        assert!(medians(subject) >= fewest, "{subject}: {results:#}");
     }
     let chart = std::fs::read_to_string(chart).unwrap();
     assert!(chart.starts_with("<svg") && chart.contains("ndjson"));

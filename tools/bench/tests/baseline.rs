@@ -1,4 +1,4 @@
-//! The native peer gives the component's bodies byte for byte: else their times could not be compared.
+//! The baseline answers with the component's bodies byte for byte: otherwise their times could not be compared.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// Enough for bodies of several pages and chunks.
 const ROWS: u64 = 5_000;
 
-/// The generated rows hold nothing that has to be escaped. One second more that does.
+/// One more second with values that need escapes: generated rows have none.
 const AWKWARD: &str = r#"
     INSERT INTO flows VALUES
         (100001, 1000, 0, 'a,b', 'say "x"', '<&>', '''', 6, 10, 5323),
@@ -23,8 +23,8 @@ const AWKWARD: &str = r#"
 /// Both servers over one database.
 struct Pair {
     component: Server,
-    peer: Child,
-    peer_address: String,
+    baseline: Child,
+    baseline_address: String,
     _folder: TempDir,
 }
 
@@ -45,17 +45,17 @@ impl Pair {
         let connection = Connection::open(&db).unwrap();
         connection.execute_batch(AWKWARD).unwrap();
 
-        let mut peer = Command::new(env!("CARGO_BIN_EXE_bench"))
-            .args(["peer", "--db"])
+        let mut baseline = Command::new(env!("CARGO_BIN_EXE_bench"))
+            .args(["baseline", "--db"])
             .arg(&db)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
-        let out = peer.stdout.take().unwrap();
+        let out = baseline.stdout.take().unwrap();
         BufReader::new(out).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("Serving ");
-        let peer_address = address.unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        let baseline_address = address.unwrap_or_else(|| panic!("{line:?}")).to_owned();
 
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spin.toml");
         let app =
@@ -68,8 +68,8 @@ impl Pair {
         };
         Self {
             component: Server::start(app, settings).unwrap(),
-            peer,
-            peer_address,
+            baseline,
+            baseline_address,
             _folder: folder,
         }
     }
@@ -78,10 +78,10 @@ impl Pair {
     fn assert_same(&self, target: &str) {
         let target = format!("/api/v1/stream/flows.{target}");
         let expected = get(&format!("http://{}{target}", self.component.address()));
-        let found = get(&format!("{}{target}", self.peer_address));
+        let found = get(&format!("{}{target}", self.baseline_address));
         assert!(
             found == expected,
-            "{target}\n--- component\n{}\n--- peer\n{}",
+            "{target}\n--- component\n{}\n--- baseline\n{}",
             head(&expected.1),
             head(&found.1)
         );
@@ -90,9 +90,9 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        // It may have ended on its own, and then a test has failed already.
-        let _ = self.peer.kill();
-        let _ = self.peer.wait();
+        // Fails if the process has ended, in which case a test has failed already.
+        let _ = self.baseline.kill();
+        let _ = self.baseline.wait();
     }
 }
 
@@ -114,7 +114,7 @@ fn head(body: &str) -> String {
 }
 
 #[test]
-fn the_peer_answers_as_the_component_does() {
+fn the_baseline_answers_as_the_component_does() {
     let pair = Pair::start();
     for format in ["json", "ndjson", "csv", "xml"] {
         for query in [
