@@ -1,7 +1,10 @@
 //! Who may ask: the access token, and pages of other origins.
 
 use crate::problems::problem;
-use crate::stand::{Answer, FLOWS, Stand};
+use support::FLOWS;
+use support::database::Database;
+use support::server::TestServer;
+use support::wire::Response;
 
 const OTHERS: [&str; 3] = [
     "/api/v1/extent",
@@ -10,18 +13,18 @@ const OTHERS: [&str; 3] = [
 ];
 const HEALTH: &str = "/api/v1/health";
 
-fn locked() -> Stand {
-    Stand::with_variables_and_flows(&[("api_token", "s3cret")], [(1, 1), (2, 2)])
+fn locked() -> TestServer {
+    Database::with_flows([(1, 1), (2, 2)]).serve_with(&[("api_token", "s3cret")])
 }
 
 #[track_caller]
-fn with_token(stand: &Stand, target: &str, authorization: &str) -> Answer {
-    stand.get_with(target, &[("authorization", authorization)])
+fn with_token(server: &TestServer, target: &str, authorization: &str) -> Response {
+    server.get_with(target, &[("authorization", authorization)])
 }
 
 #[test]
 fn without_the_token_every_path_but_health_is_401_and_names_the_scheme() {
-    let stand = locked();
+    let server = locked();
     let targets = [
         FLOWS.to_owned(),
         format!("{FLOWS}.csv"),
@@ -45,7 +48,7 @@ fn without_the_token_every_path_but_health_is_401_and_names_the_scheme() {
                 .map(|value| ("authorization", value))
                 .into_iter()
                 .collect();
-            let answer = stand.get_with(target, &headers);
+            let answer = server.get_with(target, &headers);
             assert!(
                 answer.header("www-authenticate").starts_with("Bearer"),
                 "{answer:?}"
@@ -57,47 +60,47 @@ fn without_the_token_every_path_but_health_is_401_and_names_the_scheme() {
             );
             problem(answer, 401, "token");
         }
-        assert_eq!(stand.request("HEAD", target).status, 401, "{target}");
-        assert_eq!(stand.request("POST", target).status, 401, "{target}");
-        assert_eq!(stand.request("OPTIONS", target).status, 401, "{target}");
+        assert_eq!(server.request("HEAD", target).status, 401, "{target}");
+        assert_eq!(server.request("POST", target).status, 401, "{target}");
+        assert_eq!(server.request("OPTIONS", target).status, 401, "{target}");
     }
     // A page is not told whether what it knows is current either.
-    stand
+    server
         .get_with(FLOWS, &[("if-none-match", "*")])
         .with_status(401);
-    assert_eq!(stand.get(HEALTH).ok().json()["status"], "ok");
+    assert_eq!(server.get(HEALTH).ok().json()["status"], "ok");
 }
 
 #[test]
 fn with_the_token_all_is_as_it_is_without_one() {
-    let stand = locked();
+    let server = locked();
     for authorization in ["Bearer s3cret", "bearer s3cret", "BEARER s3cret"] {
         assert_eq!(
-            with_token(&stand, FLOWS, authorization).flows(),
+            with_token(&server, FLOWS, authorization).flows(),
             [(1, 1), (2, 2)]
         );
     }
     let authorization = "Bearer s3cret";
     for target in OTHERS {
-        with_token(&stand, target, authorization).ok();
+        with_token(&server, target, authorization).ok();
     }
     problem(
-        with_token(&stand, "/nowhere", authorization),
+        with_token(&server, "/nowhere", authorization),
         404,
         "/nowhere",
     );
     problem(
-        with_token(&stand, &format!("{FLOWS}?limit=x"), authorization),
+        with_token(&server, &format!("{FLOWS}?limit=x"), authorization),
         400,
         "limit",
     );
-    let posted = stand.request_with("POST", FLOWS, &[("authorization", authorization)]);
+    let posted = server.request_with("POST", FLOWS, &[("authorization", authorization)]);
     problem(posted, 405, "POST");
-    let limited = with_token(&stand, &format!("{FLOWS}?limit=1"), authorization).ok();
+    let limited = with_token(&server, &format!("{FLOWS}?limit=1"), authorization).ok();
     let next = limited.next().expect("a Link");
     assert!(!next.contains("s3cret"), "{next}");
-    stand.get(&next).with_status(401);
-    assert_eq!(with_token(&stand, &next, authorization).flows(), [(2, 2)]);
+    server.get(&next).with_status(401);
+    assert_eq!(with_token(&server, &next, authorization).flows(), [(2, 2)]);
 }
 
 #[test]
@@ -113,10 +116,10 @@ fn a_401_is_xml_where_xml_was_asked_for() {
 
 #[test]
 fn without_the_variable_an_authorization_changes_nothing() {
-    let stand = Stand::with_flows([(1, 1)]);
+    let server = Database::with_flows([(1, 1)]).serve();
     for authorization in ["Bearer x", "Basic eDp5", ""] {
         assert_eq!(
-            with_token(&stand, FLOWS, authorization).flows(),
+            with_token(&server, FLOWS, authorization).flows(),
             [(1, 1)],
             "{authorization}"
         );
@@ -135,11 +138,9 @@ const CORS: [&str; 5] = [
 #[test]
 fn with_cors_origin_set_its_pages_may_read_answers_and_problems() {
     for origin in ["https://flows.example", "*"] {
-        let stand = Stand::with_variables_and_flows(
-            &[("cors_origin", origin)],
-            (1..=3000).map(|id| (id, id)),
-        );
-        let tag = stand.flows("limit=1").ok().header("etag").to_owned();
+        let server = Database::with_flows((1..=3000).map(|id| (id, id)))
+            .serve_with(&[("cors_origin", origin)]);
+        let tag = server.flows("limit=1").ok().header("etag").to_owned();
         let page = [
             ("origin", "https://flows.example"),
             ("if-none-match", tag.as_str()),
@@ -155,7 +156,7 @@ fn with_cors_origin_set_its_pages_may_read_answers_and_problems() {
             (HEALTH.to_owned(), 200),
         ] {
             for method in ["GET", "HEAD"] {
-                let answer = stand
+                let answer = server
                     .request_with(method, &target, &page)
                     .with_status(status);
                 assert_eq!(
@@ -176,7 +177,7 @@ fn with_cors_origin_set_its_pages_may_read_answers_and_problems() {
                 assert_eq!(exposed, all, "{answer:?}");
             }
         }
-        let post = stand.request_with("POST", FLOWS, &page).with_status(405);
+        let post = server.request_with("POST", FLOWS, &page).with_status(405);
         assert_eq!(
             post.header("access-control-allow-origin"),
             origin,
@@ -187,14 +188,14 @@ fn with_cors_origin_set_its_pages_may_read_answers_and_problems() {
 
 #[test]
 fn a_401_and_a_503_can_be_read_by_the_origins_pages_too() {
-    let stand = Stand::with_variables(&[("cors_origin", "*"), ("api_token", "s3cret")]);
-    let unauthorized = stand.get(FLOWS).with_status(401);
+    let server = Database::absent().serve_with(&[("cors_origin", "*"), ("api_token", "s3cret")]);
+    let unauthorized = server.get(FLOWS).with_status(401);
     assert_eq!(
         unauthorized.header("access-control-allow-origin"),
         "*",
         "{unauthorized:?}"
     );
-    let unavailable = with_token(&stand, FLOWS, "Bearer s3cret").with_status(503);
+    let unavailable = with_token(&server, FLOWS, "Bearer s3cret").with_status(503);
     assert_eq!(
         unavailable.header("access-control-allow-origin"),
         "*",
@@ -205,10 +206,8 @@ fn a_401_and_a_503_can_be_read_by_the_origins_pages_too() {
 #[test]
 fn a_preflight_is_204_without_a_token_and_allows_what_a_page_needs() {
     let origin = "https://flows.example";
-    let stand = Stand::with_variables_and_flows(
-        &[("cors_origin", origin), ("api_token", "s3cret")],
-        [(1, 1)],
-    );
+    let server = Database::with_flows([(1, 1)])
+        .serve_with(&[("cors_origin", origin), ("api_token", "s3cret")]);
     for target in [FLOWS, "/api/v1/extent", HEALTH] {
         let asked = [
             ("origin", origin),
@@ -218,7 +217,7 @@ fn a_preflight_is_204_without_a_token_and_allows_what_a_page_needs() {
                 "authorization, if-none-match",
             ),
         ];
-        let answer = stand
+        let answer = server
             .request_with("OPTIONS", target, &asked)
             .with_status(204);
         assert_eq!(answer.body, b"", "{answer:?}");
@@ -240,17 +239,17 @@ fn a_preflight_is_204_without_a_token_and_allows_what_a_page_needs() {
             );
         }
     }
-    let unknown = stand.request_with("OPTIONS", "/nowhere", &[("origin", origin)]);
+    let unknown = server.request_with("OPTIONS", "/nowhere", &[("origin", origin)]);
     problem(unknown, 404, "/nowhere");
     // A preflight opens nothing.
-    stand
+    server
         .get_with(FLOWS, &[("origin", origin)])
         .with_status(401);
 }
 
 #[test]
 fn without_cors_origin_no_answer_has_its_headers_and_options_is_405() {
-    let stand = Stand::with_flows([(1, 1)]);
+    let server = Database::with_flows([(1, 1)]).serve();
     let page = [
         ("origin", "https://flows.example"),
         ("access-control-request-method", "GET"),
@@ -261,7 +260,7 @@ fn without_cors_origin_no_answer_has_its_headers_and_options_is_405() {
         ("GET", HEALTH, 200),
         ("OPTIONS", FLOWS, 405),
     ] {
-        let answer = stand
+        let answer = server
             .request_with(method, target, &page)
             .with_status(status);
         for name in CORS {
@@ -273,14 +272,14 @@ fn without_cors_origin_no_answer_has_its_headers_and_options_is_405() {
 /// A browser sends an origin without one.
 #[test]
 fn an_origin_that_is_set_with_a_slash_is_sent_without_and_that_is_said() {
-    let stand =
-        Stand::with_variables_and_flows(&[("cors_origin", "https://flows.example/")], [(1, 1)]);
+    let server =
+        Database::with_flows([(1, 1)]).serve_with(&[("cors_origin", "https://flows.example/")]);
     for _ in 0..3 {
-        let answer = stand.get(FLOWS).ok();
+        let answer = server.get(FLOWS).ok();
         let allowed = answer.header("access-control-allow-origin");
         assert_eq!(allowed, "https://flows.example", "{answer:?}");
     }
-    let log = stand.log();
+    let log = server.log();
     assert_eq!(log.matches("variable cors_origin").count(), 1, "{log}");
 }
 
@@ -288,12 +287,15 @@ fn an_origin_that_is_set_with_a_slash_is_sent_without_and_that_is_said() {
 #[test]
 fn blanks_around_a_token_lock_nobody_out_and_are_spoken_of() {
     for token in ["s3cret\n", " s3cret\r\n", "s3cret\t"] {
-        let stand = Stand::with_variables_and_flows(&[("api_token", token)], [(1, 1)]);
+        let server = Database::with_flows([(1, 1)]).serve_with(&[("api_token", token)]);
         for _ in 0..3 {
-            assert_eq!(with_token(&stand, FLOWS, "Bearer s3cret").flows(), [(1, 1)]);
+            assert_eq!(
+                with_token(&server, FLOWS, "Bearer s3cret").flows(),
+                [(1, 1)]
+            );
         }
-        stand.get(FLOWS).with_status(401);
-        let log = stand.log();
+        server.get(FLOWS).with_status(401);
+        let log = server.log();
         assert_eq!(log.matches("variable api_token").count(), 1, "{log}");
         assert!(!log.contains("s3cret"), "{log}");
     }
@@ -301,9 +303,9 @@ fn blanks_around_a_token_lock_nobody_out_and_are_spoken_of() {
 
 #[test]
 fn a_token_of_blanks_alone_opens_nothing() {
-    let stand = Stand::with_variables_and_flows(&[("api_token", " \n")], [(1, 1)]);
+    let server = Database::with_flows([(1, 1)]).serve_with(&[("api_token", " \n")]);
     for authorization in ["Bearer", "Bearer ", "Bearer  \t"] {
-        let answer = with_token(&stand, FLOWS, authorization);
+        let answer = with_token(&server, FLOWS, authorization);
         problem(answer, 503, "api_token holds nothing but blanks");
     }
 }

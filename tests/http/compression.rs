@@ -1,20 +1,22 @@
 //! gzip: when it is sent, that it is whole, and that it is streamed.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 
-use crate::stand::{Answer, FLOWS, Stand};
+use support::FLOWS;
+use support::database::Database;
+use support::server::TestServer;
+use support::wire::{End, Response, Wire};
 
 const GZIP: [(&str, &str); 1] = [("accept-encoding", "gzip")];
 
-fn stand(rows: i64) -> Stand {
-    Stand::with_flows((1..=rows).map(|id| (id, id / 99)))
+fn server(rows: i64) -> TestServer {
+    Database::with_flows((1..=rows).map(|id| (id, id / 99))).serve()
 }
 
 #[test]
 fn accept_encoding_decides() {
-    let stand = stand(100);
-    let plain = stand.get(FLOWS).ok();
+    let server = server(100);
+    let plain = server.get(FLOWS).ok();
     for (accepted, gzip) in [
         ("gzip", true),
         ("GZip", true),
@@ -38,7 +40,9 @@ fn accept_encoding_decides() {
         ("identity;q=1, gzip;q=0.5", false),
         ("notgzip", false),
     ] {
-        let answer = stand.get_with(FLOWS, &[("accept-encoding", accepted)]).ok();
+        let answer = server
+            .get_with(FLOWS, &[("accept-encoding", accepted)])
+            .ok();
         assert_eq!(
             answer.header("content-encoding"),
             if gzip { "gzip" } else { "" },
@@ -58,17 +62,20 @@ fn accept_encoding_decides() {
     }
     assert!(!plain.has("content-encoding"), "{plain:?}");
     let two = [("accept-encoding", "br"), ("accept-encoding", "gzip")];
-    stand.get_with(FLOWS, &two).ok().inflated();
+    server.get_with(FLOWS, &two).ok().inflated();
 }
 
 #[test]
 fn every_format_and_size_inflates_to_the_plain_answer() {
     for rows in [0, 1, 499, 500, 501, 2500, 7000] {
-        let stand = stand(rows);
+        let server = server(rows);
         for format in ["json", "xml", "ndjson", "csv"] {
             for query in ["", "limit=700", "src_comp=nobody"] {
                 let target = format!("{FLOWS}.{format}?{query}");
-                let (plain, coded) = (stand.get(&target).ok(), stand.get_with(&target, &GZIP).ok());
+                let (plain, coded) = (
+                    server.get(&target).ok(),
+                    server.get_with(&target, &GZIP).ok(),
+                );
                 assert!(coded.inflated() == plain.body, "{rows} rows: {coded:?}");
                 assert_eq!(coded.next(), plain.next(), "{coded:?}");
                 assert_eq!(coded.header("content-type"), plain.header("content-type"));
@@ -79,24 +86,24 @@ fn every_format_and_size_inflates_to_the_plain_answer() {
 
 #[test]
 fn a_whole_answer_has_its_coded_length_and_a_streamed_one_none() {
-    let stand = stand(5000);
+    let server = server(5000);
     for query in ["limit=0", "limit=1", "limit=400", "after_id=5000"] {
-        let answer = stand.get_with(&format!("{FLOWS}?{query}"), &GZIP).ok();
+        let answer = server.get_with(&format!("{FLOWS}?{query}"), &GZIP).ok();
         assert_eq!(
             answer.header("content-length"),
             answer.body.len().to_string(),
             "{answer:?}"
         );
-        let head = stand
+        let head = server
             .request_with("HEAD", &format!("{FLOWS}?{query}"), &GZIP)
             .ok();
         for name in ["content-length", "content-encoding", "content-type", "etag"] {
             assert_eq!(head.header(name), answer.header(name), "{name}: {head:?}");
         }
     }
-    let answer = stand.get_with(FLOWS, &GZIP).ok();
+    let answer = server.get_with(FLOWS, &GZIP).ok();
     assert!(!answer.has("content-length"), "{answer:?}");
-    let plain = stand.get(FLOWS).ok().body.len();
+    let plain = server.get(FLOWS).ok().body.len();
     assert!(
         answer.body.len() * 4 < plain,
         "{} of {plain} bytes",
@@ -104,49 +111,34 @@ fn a_whole_answer_has_its_coded_length_and_a_streamed_one_none() {
     );
 }
 
-/// The head of a chunked answer, and its body up to where it decodes to `wanted` records at least.
-fn decoded(client: TcpStream, record: &str, wanted: usize) -> (String, String) {
-    let mut client = BufReader::new(client);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        client.read_line(&mut head).expect("a line of the head");
-    }
-    let mut decoder = flate2::write::GzDecoder::new(Vec::new());
-    loop {
-        let mut length = String::new();
-        client
-            .read_line(&mut length)
-            .expect("the length of a chunk");
-        let length = usize::from_str_radix(length.trim(), 16).expect("a length");
-        assert!(length > 0, "the answer ended first: {head}");
-        let mut chunk = vec![0; length];
-        client.read_exact(&mut chunk).expect("a chunk");
-        client.read_exact(&mut [0; 2]).expect("the chunk's end");
-        decoder.write_all(&chunk).expect("gzip");
+/// The start of a chunked answer that decodes to `wanted` records at least, and what it decodes to.
+#[track_caller]
+fn decoded(mut wire: Wire, record: &str, wanted: usize) -> (Response, String) {
+    let (mut decoder, mut fed) = (flate2::write::GzDecoder::new(Vec::new()), 0);
+    let mut text = String::new();
+    let answer = wire.answer_while(&mut |body| {
+        decoder.write_all(&body[fed..]).expect("gzip");
         decoder.flush().expect("gzip");
-        let text = String::from_utf8_lossy(decoder.get_ref());
-        if text.matches(record).count() >= wanted {
-            return (head, text.into_owned());
-        }
-    }
+        fed = body.len();
+        text = String::from_utf8_lossy(decoder.get_ref()).into_owned();
+        text.matches(record).count() < wanted
+    });
+    assert!(answer.end == End::Cut, "the answer ended first: {answer:?}");
+    (answer, text)
 }
 
 #[test]
 fn the_first_flows_can_be_read_before_the_rest_has_come() {
-    let stand = stand(60_000);
+    let server = server(60_000);
     for (format, record) in [
         ("json", "\"byte_count\":5323}"),
         ("xml", "</record>"),
         ("ndjson", "}\n"),
         ("csv", ",5323"),
     ] {
-        let client = stand.open(
-            &format!("GET {FLOWS}.{format}"),
-            "Accept-Encoding: gzip\r\n",
-        );
-        let (head, text) = decoded(client, record, 500);
-        let head = head.to_lowercase();
-        assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        let wire = server.open("GET", &format!("{FLOWS}.{format}"), &GZIP);
+        let (answer, text) = decoded(wire, record, 500);
+        assert_eq!(answer.header("transfer-encoding"), "chunked", "{answer:?}");
         // All of the first page and nothing else, flushed out of the encoder: what follows may take as long as it likes.
         assert_eq!(text.matches(record).count(), 500, "{format}");
         assert!(
@@ -159,29 +151,24 @@ fn the_first_flows_can_be_read_before_the_rest_has_come() {
 
 #[test]
 fn a_coded_answer_that_fails_later_is_cut_and_looks_cut() {
-    let stand = stand(9000);
-    stand.execute("UPDATE flows SET byte_count = 'many' WHERE id = 8000");
+    let server = server(9000);
+    server.execute("UPDATE flows SET byte_count = 'many' WHERE id = 8000");
     for format in ["json", "xml", "ndjson", "csv"] {
-        let mut client = stand.open(
-            &format!("GET {FLOWS}.{format}"),
-            "Accept-Encoding: gzip\r\n",
-        );
-        let mut received = Vec::new();
-        // An aborted connection may end in a reset; what came before it counts.
-        _ = client.read_to_end(&mut received);
+        let mut wire = server.open("GET", &format!("{FLOWS}.{format}"), &GZIP);
+        let received = wire.rest();
         assert!(received.starts_with(b"HTTP/1.1 200"), "{format}");
         assert!(
             !received.ends_with(b"0\r\n\r\n"),
             "{format}: a cut answer ended as if it were whole"
         );
-        let answer = stand.get_with(&format!("{FLOWS}.{format}"), &GZIP);
-        assert!(answer.broken.is_some(), "{answer:?}");
+        let answer = server.get_with(&format!("{FLOWS}.{format}"), &GZIP);
+        assert!(answer.end == End::Cut, "{answer:?}");
     }
 }
 
 #[test]
 fn problems_and_documents_come_as_they_are() {
-    let stand = stand(10);
+    let server = server(10);
     for (target, status) in [
         (format!("{FLOWS}?limit=x"), 400),
         ("/nowhere".to_owned(), 404),
@@ -189,7 +176,7 @@ fn problems_and_documents_come_as_they_are() {
         ("/api/v1/extent".to_owned(), 200),
         ("/api/v1/openapi.json".to_owned(), 200),
     ] {
-        let answer = stand.get_with(&target, &GZIP).with_status(status);
+        let answer = server.get_with(&target, &GZIP).with_status(status);
         assert!(!answer.has("content-encoding"), "{answer:?}");
         assert!(answer.json().is_object(), "{answer:?}");
     }
@@ -197,9 +184,9 @@ fn problems_and_documents_come_as_they_are() {
 
 #[test]
 fn the_variable_compression_turns_it_off() {
-    let sizes = |variables: &[(&str, &str)]| -> Answer {
-        let stand = Stand::with_variables_and_flows(variables, (1..=3000).map(|id| (id, id)));
-        stand.get_with(FLOWS, &GZIP).ok()
+    let sizes = |variables: &[(&str, &str)]| -> Response {
+        let server = Database::with_flows((1..=3000).map(|id| (id, id))).serve_with(variables);
+        server.get_with(FLOWS, &GZIP).ok()
     };
     let off = sizes(&[("compression", "off")]);
     assert!(!off.has("content-encoding"), "{off:?}");

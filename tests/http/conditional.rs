@@ -1,15 +1,18 @@
 //! Conditional requests: entity tags, 304, and what a cache is told.
 
 use crate::problems::{problem, raw};
-use crate::stand::{Answer, FLOWS, Stand, unguarded_schema};
+use support::FLOWS;
+use support::database::{Database, unguarded_schema};
+use support::server::TestServer;
+use support::wire::Response;
 
-fn stand() -> Stand {
-    Stand::with_flows((1..=3000).map(|id| (id, id / 10)))
+fn server() -> TestServer {
+    Database::with_flows((1..=3000).map(|id| (id, id / 10))).serve()
 }
 
 #[track_caller]
-fn tag(stand: &Stand, target: &str, headers: &[(&str, &str)]) -> String {
-    let answer = stand.get_with(target, headers).ok();
+fn tag(server: &TestServer, target: &str, headers: &[(&str, &str)]) -> String {
+    let answer = server.get_with(target, headers).ok();
     let tag = answer.header("etag");
     // RFC 9110, section 8.8.3: strong, quoted, nothing in it that a list would be cut at.
     let inner = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
@@ -24,7 +27,7 @@ fn tag(stand: &Stand, target: &str, headers: &[(&str, &str)]) -> String {
 
 #[test]
 fn every_answer_names_what_it_depends_on_and_is_to_be_asked_for_again() {
-    let stand = stand();
+    let server = server();
     for query in [
         "",
         "limit=2",
@@ -33,7 +36,7 @@ fn every_answer_names_what_it_depends_on_and_is_to_be_asked_for_again() {
         "src_comp=nobody",
     ] {
         for method in ["GET", "HEAD"] {
-            let answer = stand.request(method, &format!("{FLOWS}?{query}")).ok();
+            let answer = server.request(method, &format!("{FLOWS}?{query}")).ok();
             assert_eq!(
                 answer.header("vary"),
                 "Accept, Accept-Encoding",
@@ -47,7 +50,7 @@ fn every_answer_names_what_it_depends_on_and_is_to_be_asked_for_again() {
 
 #[test]
 fn a_current_tag_gets_304_with_the_headers_of_200_and_no_body() {
-    let stand = stand();
+    let server = server();
     for target in [
         FLOWS.to_owned(),
         format!("{FLOWS}.csv?limit=3"),
@@ -56,10 +59,12 @@ fn a_current_tag_gets_304_with_the_headers_of_200_and_no_body() {
         format!("{FLOWS}?src_comp=nobody"),
     ] {
         for headers in [&[][..], &[("accept-encoding", "gzip")]] {
-            let known = stand.get_with(&target, headers).ok();
+            let known = server.get_with(&target, headers).ok();
             let again = [headers, &[("if-none-match", known.header("etag"))]].concat();
             for method in ["GET", "HEAD"] {
-                let unchanged = stand.request_with(method, &target, &again).with_status(304);
+                let unchanged = server
+                    .request_with(method, &target, &again)
+                    .with_status(304);
                 assert_eq!(unchanged.body, b"", "{unchanged:?}");
                 for name in ["etag", "vary", "cache-control", "flow-lineage"] {
                     assert!(unchanged.has(name), "{name}: {unchanged:?}");
@@ -87,26 +92,23 @@ fn a_current_tag_gets_304_with_the_headers_of_200_and_no_body() {
 
 #[test]
 fn nothing_follows_the_head_of_a_304_on_the_wire() {
-    let stand = stand();
-    let known = tag(&stand, FLOWS, &[]);
-    let mut client = stand.open(
-        &format!("GET {FLOWS}"),
-        &format!("If-None-Match: {known}\r\n"),
-    );
-    let mut received = String::new();
-    std::io::Read::read_to_string(&mut client, &mut received).expect("text");
+    let server = server();
+    let known = tag(&server, FLOWS, &[]);
+    let headers = [("If-None-Match", &*known), ("Connection", "close")];
+    let received = server.open("GET", FLOWS, &headers).rest();
+    let received = String::from_utf8(received).expect("text");
     assert!(received.starts_with("HTTP/1.1 304 "), "{received}");
     assert!(received.ends_with("\r\n\r\n"), "{received}");
     assert_eq!(received.matches("\r\n\r\n").count(), 1, "{received}");
     // And one without the tag has a body, so that this test sees one where there is one.
-    assert!(raw(&stand, FLOWS).contains("\"id\":3000"));
+    assert!(raw(&server, FLOWS).contains("\"id\":3000"));
 }
 
 #[test]
 fn lists_weak_tags_and_the_star_match_and_other_tags_do_not() {
-    let stand = stand();
-    let known = tag(&stand, FLOWS, &[]);
-    let answers = |value: &str| stand.get_with(FLOWS, &[("if-none-match", value)]).status;
+    let server = server();
+    let known = tag(&server, FLOWS, &[]);
+    let answers = |value: &str| server.get_with(FLOWS, &[("if-none-match", value)]).status;
     for current in [
         known.clone(),
         format!("W/{known}"),
@@ -128,27 +130,27 @@ fn lists_weak_tags_and_the_star_match_and_other_tags_do_not() {
         ("if-none-match", "\"other\""),
         ("if-none-match", known.as_str()),
     ];
-    stand.get_with(FLOWS, &two).with_status(304);
+    server.get_with(FLOWS, &two).with_status(304);
 }
 
 #[test]
 fn the_tag_stays_while_nothing_changes() {
-    let stand = stand();
+    let server = server();
     for target in [FLOWS.to_owned(), format!("{FLOWS}?limit=3&format=csv")] {
-        let known = tag(&stand, &target, &[]);
-        assert_eq!(tag(&stand, &target, &[]), known);
-        assert_eq!(stand.request("HEAD", &target).ok().header("etag"), known);
+        let known = tag(&server, &target, &[]);
+        assert_eq!(tag(&server, &target, &[]), known);
+        assert_eq!(server.request("HEAD", &target).ok().header("etag"), known);
     }
     // However the same representation was chosen.
-    let csv = tag(&stand, &format!("{FLOWS}.csv"), &[]);
-    assert_eq!(tag(&stand, &format!("{FLOWS}?format=csv"), &[]), csv);
-    assert_eq!(tag(&stand, FLOWS, &[("accept", "text/csv")]), csv);
+    let csv = tag(&server, &format!("{FLOWS}.csv"), &[]);
+    assert_eq!(tag(&server, &format!("{FLOWS}?format=csv"), &[]), csv);
+    assert_eq!(tag(&server, FLOWS, &[("accept", "text/csv")]), csv);
 }
 
 #[test]
 fn the_tag_changes_with_format_coding_and_every_parameter() {
-    let stand = stand();
-    let first = stand.flows("limit=5").ok();
+    let server = server();
+    let first = server.flows("limit=5").ok();
     let with_cursor = format!("limit=5&cursor={}", first.cursor());
     let mut tags: Vec<_> = [
         "",
@@ -174,18 +176,18 @@ fn the_tag_changes_with_format_coding_and_every_parameter() {
     .iter()
     .map(|query| {
         (
-            tag(&stand, &format!("{FLOWS}?{query}"), &[]),
+            tag(&server, &format!("{FLOWS}?{query}"), &[]),
             (*query).to_owned(),
         )
     })
     .collect();
     tags.push((
-        tag(&stand, FLOWS, &[("accept-encoding", "gzip")]),
+        tag(&server, FLOWS, &[("accept-encoding", "gzip")]),
         "gzip".to_owned(),
     ));
     tags.push((
         tag(
-            &stand,
+            &server,
             &format!("{FLOWS}.csv"),
             &[("accept-encoding", "gzip")],
         ),
@@ -197,7 +199,7 @@ fn the_tag_changes_with_format_coding_and_every_parameter() {
     }
     // The tag of another representation is not current.
     for (tag, of) in &tags {
-        let status = stand
+        let status = server
             .get_with(&format!("{FLOWS}?limit=2"), &[("if-none-match", tag)])
             .status;
         assert_eq!(status, 200, "{of}");
@@ -206,13 +208,13 @@ fn the_tag_changes_with_format_coding_and_every_parameter() {
 
 #[test]
 fn an_answer_that_if_match_does_not_name_is_412() {
-    let stand = stand();
+    let server = server();
     for (target, other) in [
         (FLOWS.to_owned(), format!("{FLOWS}?limit=2")),
         (format!("{FLOWS}.csv?limit=3"), FLOWS.to_owned()),
     ] {
-        let current = tag(&stand, &target, &[]);
-        let stale = tag(&stand, &other, &[]);
+        let current = tag(&server, &target, &[]);
+        let stale = tag(&server, &other, &[]);
         let weak = format!("W/{current}");
         let both = format!("{stale}, {current}");
         for (expected, status) in [
@@ -225,47 +227,47 @@ fn an_answer_that_if_match_does_not_name_is_412() {
         ] {
             for method in ["GET", "HEAD"] {
                 let asked = [("if-match", expected)];
-                stand
+                server
                     .request_with(method, &target, &asked)
                     .with_status(status);
             }
         }
         // It is looked at before If-None-Match (RFC 9110, section 13.2.2).
         let asked = [("if-match", stale.as_str()), ("if-none-match", &current)];
-        let refused = problem(stand.get_with(&target, &asked), 412, "If-Match");
+        let refused = problem(server.get_with(&target, &asked), 412, "If-Match");
         assert_eq!(refused["title"], "Precondition failed");
         let asked = [("if-match", current.as_str()), ("if-none-match", &current)];
-        stand.get_with(&target, &asked).with_status(304);
+        server.get_with(&target, &asked).with_status(304);
     }
-    let known = tag(&stand, FLOWS, &[]);
-    stand.insert([(3001, 1)]);
-    stand
+    let known = tag(&server, FLOWS, &[]);
+    server.insert([(3001, 1)]);
+    server
         .get_with(FLOWS, &[("if-match", &known)])
         .with_status(412);
 }
 
 #[test]
 fn a_table_without_a_guard_has_no_tag_that_if_match_could_name() {
-    let stand = Stand::with_sql(unguarded_schema());
-    stand.get_with(FLOWS, &[("if-match", "*")]).ok();
-    stand
+    let server = Database::with_sql(unguarded_schema()).serve();
+    server.get_with(FLOWS, &[("if-match", "*")]).ok();
+    server
         .get_with(FLOWS, &[("if-match", "\"x\"")])
         .with_status(412);
 }
 
 #[test]
 fn a_new_flow_changes_the_tag_wherever_it_stands() {
-    let stand = stand();
+    let server = server();
     // The new flow stands outside the window: the tag may not stay, but the answer is then sent again.
     for (target, id) in [
         (FLOWS.to_owned(), 3001),
         (format!("{FLOWS}?limit=2"), 3002),
         (format!("{FLOWS}.csv?after_id=3000"), 3003),
     ] {
-        let known = tag(&stand, &target, &[]);
-        let answers = || -> Answer { stand.get_with(&target, &[("if-none-match", &known)]) };
+        let known = tag(&server, &target, &[]);
+        let answers = || -> Response { server.get_with(&target, &[("if-none-match", &known)]) };
         answers().with_status(304);
-        stand.insert([(id, 5)]);
+        server.insert([(id, 5)]);
         let changed = answers().ok();
         assert_ne!(changed.header("etag"), known, "{target}");
     }
@@ -273,31 +275,32 @@ fn a_new_flow_changes_the_tag_wherever_it_stands() {
 
 #[test]
 fn an_empty_table_has_a_tag_too_and_the_first_flow_changes_it() {
-    let stand = Stand::with_flows([]);
-    let known = tag(&stand, FLOWS, &[]);
-    stand
+    let server = Database::with_flows([]).serve();
+    let known = tag(&server, FLOWS, &[]);
+    server
         .get_with(FLOWS, &[("if-none-match", &known)])
         .with_status(304);
-    stand.insert([(0, 0)]);
+    server.insert([(0, 0)]);
     assert_eq!(
-        stand.get_with(FLOWS, &[("if-none-match", &known)]).flows(),
+        server.get_with(FLOWS, &[("if-none-match", &known)]).flows(),
         [(0, 0)]
     );
 }
 
 #[test]
 fn what_is_wrong_is_said_before_what_is_known() {
-    let stand = stand();
+    let server = server();
     let star = [("if-none-match", "*")];
     for (target, status) in [
         (format!("{FLOWS}?limit=x"), 400),
         (format!("{FLOWS}?cursor=x"), 400),
         (format!("{FLOWS}s"), 404),
     ] {
-        let answer = stand.get_with(&target, &star).with_status(status);
+        let answer = server.get_with(&target, &star).with_status(status);
         assert!(!answer.has("etag"), "{answer:?}");
     }
-    Stand::without_database()
+    Database::absent()
+        .serve()
         .get_with(FLOWS, &star)
         .with_status(503);
 }

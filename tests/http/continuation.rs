@@ -2,8 +2,11 @@
 
 use flow_window::query::urlencoded::MAX_LENGTH;
 
+use crate::ENDS;
 use crate::problems::problem;
-use crate::stand::{ENDS, FLOWS, Stand};
+use support::FLOWS;
+use support::database::Database;
+use support::server::TestServer;
 
 /// 99 flows a second, in the order of arrival.
 fn ties(rows: i64) -> Vec<(i64, i64)> {
@@ -13,10 +16,10 @@ fn ties(rows: i64) -> Vec<(i64, i64)> {
 /// Follows the links from `target` on, and asserts that every portion but the last has `limit` flows, the
 /// last at least one, and that together they are `expected`.
 #[track_caller]
-fn follow(stand: &Stand, target: &str, limit: usize, expected: &[(i64, i64)]) {
+fn follow(server: &TestServer, target: &str, limit: usize, expected: &[(i64, i64)]) {
     let mut found = Vec::new();
     let mut sizes = Vec::new();
-    for portion in stand.portions(target) {
+    for portion in server.portions(target) {
         let flows = portion.flows();
         sizes.push(flows.len());
         found.extend(flows);
@@ -38,35 +41,35 @@ fn follow(stand: &Stand, target: &str, limit: usize, expected: &[(i64, i64)]) {
 #[test]
 fn a_link_is_there_just_when_flows_are_left_wherever_pages_end() {
     // Around the first page (500 rows) and later ones (2,000 or 3,000), exact multiples among them.
-    let stand = Stand::with_flows(ties(7000));
+    let server = Database::with_flows(ties(7000)).serve();
     for limit in [
         100, 499, 500, 501, 875, 1000, 2000, 2499, 2500, 2501, 3499, 3500, 3501, 6499, 6500, 6999,
         7000, 7001,
     ] {
         let target = format!("{FLOWS}?limit={limit}");
-        follow(&stand, &target, limit, &ties(7000));
+        follow(&server, &target, limit, &ties(7000));
     }
-    let answer = stand.flows(&format!("limit={}", i64::MAX)).ok();
+    let answer = server.flows(&format!("limit={}", i64::MAX)).ok();
     assert_eq!(answer.next(), None, "{answer:?}");
-    let answer = stand.get(FLOWS).ok();
+    let answer = server.get(FLOWS).ok();
     assert_eq!(answer.next(), None, "{answer:?}");
 }
 
 #[test]
 fn a_small_table_is_cut_as_exactly() {
-    let stand = Stand::with_flows(ties(12));
+    let server = Database::with_flows(ties(12)).serve();
     for limit in [1, 2, 3, 4, 5, 6, 7, 11, 12, 13] {
-        follow(&stand, &format!("{FLOWS}?limit={limit}"), limit, &ties(12));
+        follow(&server, &format!("{FLOWS}?limit={limit}"), limit, &ties(12));
     }
 }
 
 #[test]
 fn a_second_longer_than_every_page_is_cut_as_exactly() {
     let all: Vec<_> = (1..=5000).map(|id| (id, 7)).collect();
-    let stand = Stand::with_flows(all.iter().copied());
+    let server = Database::with_flows(all.iter().copied()).serve();
     for limit in [500, 1000, 1249, 2500, 4999, 5000] {
         follow(
-            &stand,
+            &server,
             &format!("{FLOWS}?scanned_after=6&limit={limit}"),
             limit,
             &all,
@@ -76,23 +79,23 @@ fn a_second_longer_than_every_page_is_cut_as_exactly() {
 
 #[test]
 fn a_limit_of_0_leads_on_from_where_it_stands_as_long_as_flows_are_left() {
-    let stand = Stand::with_flows(ties(5));
+    let server = Database::with_flows(ties(5)).serve();
     for order in [
         "",
         "after_id=0&",
         "src_comp=C1&",
         "scanned_after=0&after_id=0&",
     ] {
-        let start = stand.flows(&format!("{order}limit=0")).ok();
+        let start = server.flows(&format!("{order}limit=0")).ok();
         assert_eq!(start.text(), "[]");
-        let all = stand.flows(&format!("{order}cursor={}", start.cursor()));
+        let all = server.flows(&format!("{order}cursor={}", start.cursor()));
         assert_eq!(all.flows(), ties(5), "{order}");
-        let two = stand.flows(&format!("{order}limit=2")).ok();
-        let stays = stand
+        let two = server.flows(&format!("{order}limit=2")).ok();
+        let stays = server
             .flows(&format!("{order}limit=0&cursor={}", two.cursor()))
             .ok();
         assert_eq!(stays.text(), "[]");
-        let rest = stand.flows(&format!("{order}cursor={}", stays.cursor()));
+        let rest = server.flows(&format!("{order}cursor={}", stays.cursor()));
         assert_eq!(rest.flows(), ties(5)[2..], "{order}");
     }
     for query in [
@@ -100,11 +103,11 @@ fn a_limit_of_0_leads_on_from_where_it_stands_as_long_as_flows_are_left() {
         "limit=0&after_id=5",
         "limit=0&src_comp=x",
     ] {
-        let nothing_left = stand.flows(query).ok();
+        let nothing_left = server.flows(query).ok();
         assert_eq!(nothing_left.next(), None, "{nothing_left:?}");
         assert_eq!(nothing_left.watermark(), 5, "{nothing_left:?}");
     }
-    let empty = Stand::with_flows([]).flows("limit=3").ok();
+    let empty = Database::with_flows([]).serve().flows("limit=3").ok();
     assert_eq!(empty.next(), None, "{empty:?}");
 }
 
@@ -114,24 +117,24 @@ fn a_portion_of_one_second_goes_on_within_it_and_over_its_end() {
     let flows: Vec<_> = (1..=641)
         .map(|id| (id, [1, 2, 3][usize::from(id > 1) + usize::from(id > 601)]))
         .collect();
-    let stand = Stand::with_flows(flows.iter().copied());
+    let server = Database::with_flows(flows.iter().copied()).serve();
     for limit in [1, 7, 100, 200, 300, 600, 601, 640] {
-        follow(&stand, &format!("{FLOWS}?limit={limit}"), limit, &flows);
+        follow(&server, &format!("{FLOWS}?limit={limit}"), limit, &flows);
         let filtered = format!("{FLOWS}?src_comp=C1&limit={limit}");
-        follow(&stand, &filtered, limit, &flows);
+        follow(&server, &filtered, limit, &flows);
     }
     // Such a cursor says so, and the portion behind it does not search its second from the start.
-    let first = stand.flows("scanned_after=1&limit=10").ok();
+    let first = server.flows("scanned_after=1&limit=10").ok();
     assert!(first.cursor().starts_with("bw"), "{first:?}");
-    let first = stand.flows("limit=10").ok();
+    let first = server.flows("limit=10").ok();
     assert!(first.cursor().starts_with("bk"), "{first:?}");
 }
 
 #[test]
 fn with_a_filter_flows_that_do_not_match_are_not_left() {
     // A page looks at 10,000 rows: the last match stands more than one such page before the end.
-    let stand = Stand::with_flows(ties(25_000));
-    stand.execute("UPDATE flows SET src_comp = 'rare' WHERE id % 1000 = 7 AND id < 12000");
+    let server = Database::with_flows(ties(25_000)).serve();
+    server.execute("UPDATE flows SET src_comp = 'rare' WHERE id % 1000 = 7 AND id < 12000");
     let rare: Vec<_> = ties(25_000)
         .into_iter()
         .filter(|(id, _)| id % 1000 == 7 && *id < 12_000)
@@ -139,22 +142,22 @@ fn with_a_filter_flows_that_do_not_match_are_not_left() {
     assert_eq!(rare.len(), 12);
     for limit in [1, 3, 5, 6, 11, 12, 13, 600, 3000] {
         follow(
-            &stand,
+            &server,
             &format!("{FLOWS}?src_comp=rare&limit={limit}"),
             limit,
             &rare,
         );
         let feed = format!("{FLOWS}?src_comp=rare&after_id=0&limit={limit}");
-        follow(&stand, &feed, limit, &rare);
+        follow(&server, &feed, limit, &rare);
     }
-    stand.execute("UPDATE flows SET dst_comp = 'half' WHERE id % 2 = 0");
+    server.execute("UPDATE flows SET dst_comp = 'half' WHERE id % 2 = 0");
     let half: Vec<_> = ties(25_000)
         .into_iter()
         .filter(|(id, _)| id % 2 == 0)
         .collect();
     for limit in [500, 1250, 2500, 6250, 12_499, 12_500] {
         follow(
-            &stand,
+            &server,
             &format!("{FLOWS}?dst_comp=half&limit={limit}"),
             limit,
             &half,
@@ -164,7 +167,7 @@ fn with_a_filter_flows_that_do_not_match_are_not_left() {
 
 #[test]
 fn with_a_window_flows_outside_are_not_left() {
-    let stand = Stand::with_flows(ties(5000));
+    let server = Database::with_flows(ties(5000)).serve();
     let window: Vec<_> = ties(5000)
         .into_iter()
         .filter(|(_, time)| (11..=20).contains(time))
@@ -172,15 +175,15 @@ fn with_a_window_flows_outside_are_not_left() {
     assert_eq!(window.len(), 990);
     for limit in [99, 330, 495, 989, 990, 991] {
         let target = format!("{FLOWS}?scanned_after=10&scanned_before=20&limit={limit}");
-        follow(&stand, &target, limit, &window);
-        follow(&stand, &format!("{target}&after_id=-5"), limit, &window);
+        follow(&server, &target, limit, &window);
+        follow(&server, &format!("{target}&after_id=-5"), limit, &window);
     }
 }
 
 #[test]
 fn a_link_keeps_path_and_question_as_they_were_written() {
-    let stand = Stand::with_flows(ties(5));
-    let answer = stand
+    let server = Database::with_flows(ties(5)).serve();
+    let answer = server
         .get(&format!(
             "{FLOWS}.csv?src_%63omp=C1&limit=2&dst_comp=C2&&dst_comp=%26%3E"
         ))
@@ -188,7 +191,7 @@ fn a_link_keeps_path_and_question_as_they_were_written() {
     let start = format!("{FLOWS}.csv?src_%63omp=C1&limit=2&dst_comp=C2&dst_comp=%26%3E&cursor=");
     let first = answer.next().expect("a Link");
     assert!(first.starts_with(&start), "{first}");
-    let second = stand.get(&first).ok();
+    let second = server.get(&first).ok();
     let next = second.next().expect("a second Link");
     assert!(next.starts_with(&start) && next != first, "{next}");
     assert_eq!(next.matches("cursor=").count(), 1, "{next}");
@@ -201,31 +204,21 @@ fn a_link_keeps_path_and_question_as_they_were_written() {
 /// RFC 8288 wants a URI, and header values beyond ASCII come out of many a client as something else.
 #[test]
 fn a_link_is_ascii_whatever_bytes_the_query_was_sent_with() {
-    let stand = Stand::with_flows(ties(5));
-    let mut client = stand.open(&format!("GET {FLOWS}?src_comp=ä&src_comp=C1&limit=2"), "");
-    let mut received = Vec::new();
-    std::io::Read::read_to_end(&mut client, &mut received).expect("an answer");
-    let received = String::from_utf8_lossy(&received);
-    let link = received.lines().find(|line| line.starts_with("link: "));
-    let link = link.unwrap_or_else(|| panic!("no Link: {received}"));
-    assert!(link.is_ascii(), "{link}");
-    let next = link
-        .trim_start_matches("link: <")
-        .split('>')
+    let server = Database::with_flows(ties(5)).serve();
+    let answer = server.flows("src_comp=ä&src_comp=C1&limit=2").ok();
+    let next = answer
         .next()
-        .expect("a target");
-    assert_eq!(
-        stand.get(&format!("/api/v1/stream/{next}")).flows(),
-        ties(5)[2..4]
-    );
+        .unwrap_or_else(|| panic!("no Link: {answer:?}"));
+    assert!(next.is_ascii(), "{next}");
+    assert_eq!(server.get(&next).flows(), ties(5)[2..4]);
 }
 
 /// Behind a proxy that serves under a prefix, an absolute path would lead out of it.
 #[test]
 fn a_link_is_relative_to_the_request() {
-    let stand = Stand::with_flows(ties(5));
+    let server = Database::with_flows(ties(5)).serve();
     for name in ["flows", "flows.csv", "flows.xml"] {
-        let answer = stand.get(&format!("/api/v1/stream/{name}?limit=2")).ok();
+        let answer = server.get(&format!("/api/v1/stream/{name}?limit=2")).ok();
         let link = answer.header("link");
         let start = format!("<{name}?limit=2&cursor=");
         assert!(link.starts_with(&start), "{answer:?}");
@@ -234,23 +227,23 @@ fn a_link_is_relative_to_the_request() {
 
 #[test]
 fn a_query_that_no_link_has_room_for_is_414_and_any_other_leads_on() {
-    let stand = Stand::with_flows(ties(5));
+    let server = Database::with_flows(ties(5)).serve();
     let overhead = "limit=2&dst_comp=C2&dst_comp=&cursor=".len();
     let query = |fill: String| format!("limit=2&dst_comp=C2&dst_comp={fill}");
     for fill in ["x", "|", "%41"] {
         let escaped = if fill == "x" { 1 } else { 3 };
         let most = (MAX_LENGTH - overhead) / escaped;
-        let first = stand.flows(&query(fill.repeat(most))).ok();
-        let second = stand.get(&first.next().expect("a Link")).ok();
-        let third = stand.get(&second.next().expect("a second Link"));
+        let first = server.flows(&query(fill.repeat(most))).ok();
+        let second = server.get(&first.next().expect("a Link")).ok();
+        let third = server.get(&second.next().expect("a second Link"));
         assert_eq!(third.flows(), ties(5)[4..], "{fill}");
         for more in [most + 1, 65_000 / fill.len()] {
-            let refused = stand.flows(&query(fill.repeat(more)));
+            let refused = server.flows(&query(fill.repeat(more)));
             let length = (overhead + more * escaped).to_string();
             let refused = problem(refused, 414, &length);
             assert_eq!(refused["title"], "URI too long");
             problem(
-                stand.flows(&query(fill.repeat(more))),
+                server.flows(&query(fill.repeat(more))),
                 414,
                 &MAX_LENGTH.to_string(),
             );
@@ -258,7 +251,7 @@ fn a_query_that_no_link_has_room_for_is_414_and_any_other_leads_on() {
     }
     // It is the same without a limit, or what has been read would depend on how.
     problem(
-        stand.flows(&format!("dst_comp={}", "|".repeat(60_000))),
+        server.flows(&format!("dst_comp={}", "|".repeat(60_000))),
         414,
         "180",
     );
@@ -266,19 +259,19 @@ fn a_query_that_no_link_has_room_for_is_414_and_any_other_leads_on() {
 
 #[test]
 fn limit_and_format_may_change_from_portion_to_portion() {
-    let stand = Stand::with_flows(ties(3000));
-    let first = stand
+    let server = Database::with_flows(ties(3000)).serve();
+    let first = server
         .flows("scanned_after=1&src_comp=C1&src_comp=x&limit=10")
         .ok();
     let cursor = first.cursor();
     let behind = &ties(3000)[99 + 10..];
     let question = "scanned_after=1&src_comp=C1&src_comp=x";
     assert_eq!(
-        stand.flows(&format!("{question}&cursor={cursor}")).flows(),
+        server.flows(&format!("{question}&cursor={cursor}")).flows(),
         behind
     );
     assert_eq!(
-        stand
+        server
             .flows(&format!("cursor={cursor}&limit=700&{question}"))
             .flows(),
         behind[..700]
@@ -286,7 +279,7 @@ fn limit_and_format_may_change_from_portion_to_portion() {
     // The same question, otherwise written.
     let otherwise = "src_comp=x&src_comp=C1&scanned_after=%31&src_comp=x";
     assert_eq!(
-        stand
+        server
             .flows(&format!("{otherwise}&cursor={cursor}&limit=1"))
             .flows(),
         behind[..1]
@@ -295,7 +288,7 @@ fn limit_and_format_may_change_from_portion_to_portion() {
         format!("{FLOWS}.csv?{question}&cursor={cursor}&limit=3"),
         format!("{FLOWS}?{question}&cursor={cursor}&limit=3&format=csv"),
     ] {
-        let csv = stand.get(&target).ok();
+        let csv = server.get(&target).ok();
         let ids: Vec<_> = csv
             .text()
             .lines()
@@ -309,9 +302,9 @@ fn limit_and_format_may_change_from_portion_to_portion() {
 
 #[test]
 fn a_cursor_with_another_question_is_400_and_named() {
-    let stand = Stand::with_flows(ties(300));
+    let server = Database::with_flows(ties(300)).serve();
     let window = "scanned_after=0&scanned_before=3&src_comp=C1";
-    let first = stand.flows(&format!("{window}&limit=10")).ok();
+    let first = server.flows(&format!("{window}&limit=10")).ok();
     let cursor = first.cursor();
     for other in [
         "",
@@ -326,22 +319,22 @@ fn a_cursor_with_another_question_is_400_and_named() {
         "scanned_after=0&scanned_before=3&src_comp=C1&protocol=6",
         "scanned_after=0&scanned_before=3&src_comp=C1&after_id=0",
     ] {
-        let answer = stand.flows(&format!("{other}&cursor={cursor}&limit=10"));
+        let answer = server.flows(&format!("{other}&cursor={cursor}&limit=10"));
         let problem = problem(answer, 400, "another question");
         assert_eq!(problem["parameter"], "cursor", "{other}: {problem}");
     }
-    stand.flows(&format!("{window}&cursor={cursor}")).ok();
-    let feed = stand.flows("after_id=0&limit=10").ok();
+    server.flows(&format!("{window}&cursor={cursor}")).ok();
+    let feed = server.flows("after_id=0&limit=10").ok();
     for other in ["after_id=1", "after_id=0&scanned_after=0", ""] {
-        let answer = stand.flows(&format!("{other}&cursor={}", feed.cursor()));
+        let answer = server.flows(&format!("{other}&cursor={}", feed.cursor()));
         assert_eq!(problem(answer, 400, "cursor")["parameter"], "cursor");
     }
 }
 
 #[test]
 fn a_damaged_or_foreign_cursor_is_400_and_named() {
-    let stand = Stand::with_flows(ties(300));
-    let first = stand.flows("limit=10").ok();
+    let server = Database::with_flows(ties(300)).serve();
+    let first = server.flows("limit=10").ok();
     let cursor = first.cursor();
     let mut damaged: Vec<_> = (0..cursor.len())
         .step_by(7)
@@ -368,32 +361,32 @@ fn a_damaged_or_foreign_cursor_is_400_and_named() {
         "é".repeat(40).replace('é', "%C3%A9"),
     ]);
     for cursor in damaged {
-        let problem = problem(stand.flows(&format!("cursor={cursor}")), 400, "cursor");
+        let problem = problem(server.flows(&format!("cursor={cursor}")), 400, "cursor");
         assert_eq!(problem["parameter"], "cursor", "{cursor}: {problem}");
     }
-    let twice = stand.flows(&format!("cursor={cursor}&cursor={cursor}"));
+    let twice = server.flows(&format!("cursor={cursor}&cursor={cursor}"));
     assert_eq!(problem(twice, 400, "more than once")["parameter"], "cursor");
 }
 
 #[test]
 fn portions_are_frozen_at_the_first_while_flows_arrive() {
     for order in ["", "after_id=0&", "src_comp=C1&"] {
-        let stand = Stand::with_flows(ties(3000));
-        let first = stand.flows(&format!("{order}limit=700")).ok();
+        let server = Database::with_flows(ties(3000)).serve();
+        let first = server.flows(&format!("{order}limit=700")).ok();
         let mut next = first.next();
         let mut found = first.flows();
         let mut newest = 3000;
         while let Some(target) = next {
             // Late ones in front of the place reached, some in its second, and new ones behind all.
             let (_, reached) = *found.last().unwrap();
-            stand.insert([
+            server.insert([
                 (newest + 1, 0),
                 (newest + 2, reached),
                 (newest + 3, reached + 1),
                 (newest + 4, 999),
             ]);
             newest += 4;
-            let answer = stand.get(&target).ok();
+            let answer = server.get(&target).ok();
             next = answer.next();
             // Only the whole tells how far it goes; in the feed a portion tells how far it has come.
             let watermark = match (&next, order) {
@@ -406,7 +399,7 @@ fn portions_are_frozen_at_the_first_while_flows_arrive() {
         }
         assert!(found == ties(3000), "{order}: {} flows", found.len());
         assert_eq!(
-            stand
+            server
                 .flows(&format!("{order}scanned_after=-1"))
                 .flows()
                 .len() as i64,
@@ -417,10 +410,10 @@ fn portions_are_frozen_at_the_first_while_flows_arrive() {
 
 #[test]
 fn a_whole_portion_stays_without_link_when_flows_arrive_behind_it() {
-    let stand = Stand::with_flows(ties(20));
-    let first = stand.flows("limit=10").ok();
-    stand.insert([(21, 1), (22, 500)]);
-    let second = stand.get(&first.next().expect("a Link")).ok();
+    let server = Database::with_flows(ties(20)).serve();
+    let first = server.flows("limit=10").ok();
+    server.insert([(21, 1), (22, 500)]);
+    let second = server.get(&first.next().expect("a Link")).ok();
     assert_eq!(second.next(), None, "{second:?}");
     assert_eq!(second.flows(), ties(20)[10..]);
 }
@@ -428,21 +421,24 @@ fn a_whole_portion_stays_without_link_when_flows_arrive_behind_it() {
 #[test]
 fn a_cut_at_either_end_of_64_bits_loses_nothing() {
     let flows = ENDS;
-    let stand = Stand::with_flows(flows);
+    let server = Database::with_flows(flows).serve();
     for limit in [1, 2, 3, 4] {
-        follow(&stand, &format!("{FLOWS}?limit={limit}"), limit, &flows);
+        follow(&server, &format!("{FLOWS}?limit={limit}"), limit, &flows);
         // The feed is of ids greater than one that can be named, so the least of all is never in it.
         let feed = format!("{FLOWS}?after_id={}&limit={limit}", i64::MIN);
-        follow(&stand, &feed, limit, &flows[1..]);
+        follow(&server, &feed, limit, &flows[1..]);
     }
 }
 
 #[test]
 fn head_has_the_link_of_get() {
-    let stand = Stand::with_flows(ties(3000));
+    let server = Database::with_flows(ties(3000)).serve();
     for limit in [5, 700] {
         let target = format!("{FLOWS}?limit={limit}");
-        let (get, head) = (stand.get(&target).ok(), stand.request("HEAD", &target).ok());
+        let (get, head) = (
+            server.get(&target).ok(),
+            server.request("HEAD", &target).ok(),
+        );
         assert!(
             get.next().is_some() && get.next() == head.next(),
             "{head:?}"

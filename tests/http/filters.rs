@@ -1,7 +1,9 @@
 //! Filters: exact matches, "any of" within a column, "all of" across columns, however values are stored.
 
 use crate::problems::problem;
-use crate::stand::{FLOWS, Stand};
+use support::FLOWS;
+use support::database::Database;
+use support::server::TestServer;
 
 /// Eight flows that differ in one column or another; the time is the id.
 const EIGHT: &str = "
@@ -15,15 +17,15 @@ const EIGHT: &str = "
     INSERT INTO flows VALUES (8, 8, 0, 'C1', 'N1', 'C2', '443', 17, 1, 52);
 ";
 
-fn eight() -> Stand {
-    let stand = Stand::with_flows([]);
-    stand.execute(EIGHT);
-    stand
+fn eight() -> TestServer {
+    let server = Database::with_flows([]).serve();
+    server.execute(EIGHT);
+    server
 }
 
 #[track_caller]
-fn ids(stand: &Stand, query: &str) -> Vec<i64> {
-    stand
+fn ids(server: &TestServer, query: &str) -> Vec<i64> {
+    server
         .flows(query)
         .flows()
         .into_iter()
@@ -33,7 +35,7 @@ fn ids(stand: &Stand, query: &str) -> Vec<i64> {
 
 #[test]
 fn each_column_is_matched_exactly() {
-    let stand = eight();
+    let server = eight();
     for (query, expected) in [
         ("src_comp=C1", &[1, 3, 8][..]),
         ("src_comp=c1", &[5]),
@@ -51,13 +53,13 @@ fn each_column_is_matched_exactly() {
         ("protocol=-1", &[6]),
         ("protocol=9223372036854775807", &[]),
     ] {
-        assert_eq!(ids(&stand, query), expected, "{query}");
+        assert_eq!(ids(&server, query), expected, "{query}");
     }
 }
 
 #[test]
 fn values_come_decoded_whatever_they_hold() {
-    let stand = eight();
+    let server = eight();
     for (query, expected) in [
         ("src_comp=a+b%26c%3Dd", 6),
         ("src_comp=a%20b%26c=d", 6),
@@ -65,7 +67,7 @@ fn values_come_decoded_whatever_they_hold() {
         ("dst_port=%2B", 6),
         ("src_comp=%C3%A4%F0%9F%99%82", 7),
     ] {
-        assert_eq!(ids(&stand, query), [expected], "{query}");
+        assert_eq!(ids(&server, query), [expected], "{query}");
     }
     // Text that only SQL or a pattern would take as more than itself.
     for query in [
@@ -75,62 +77,61 @@ fn values_come_decoded_whatever_they_hold() {
         "src_comp=C%5F",
         "src_comp=%00",
     ] {
-        assert_eq!(ids(&stand, query), [0; 0], "{query}");
+        assert_eq!(ids(&server, query), [0; 0], "{query}");
     }
 }
 
 #[test]
 fn a_repeated_filter_means_any_of() {
-    let stand = eight();
-    assert_eq!(ids(&stand, "src_comp=C1&src_comp=C10"), [1, 3, 4, 8]);
-    assert_eq!(ids(&stand, "src_comp=C1&src_comp=C1"), [1, 3, 8]);
-    assert_eq!(ids(&stand, "src_comp=nobody&src_comp=c1"), [5]);
-    assert_eq!(ids(&stand, "protocol=17&protocol=1"), [3, 5, 8]);
+    let server = eight();
+    assert_eq!(ids(&server, "src_comp=C1&src_comp=C10"), [1, 3, 4, 8]);
+    assert_eq!(ids(&server, "src_comp=C1&src_comp=C1"), [1, 3, 8]);
+    assert_eq!(ids(&server, "src_comp=nobody&src_comp=c1"), [5]);
+    assert_eq!(ids(&server, "protocol=17&protocol=1"), [3, 5, 8]);
     assert_eq!(
-        ids(&stand, "dst_port=53&dst_port=443&dst_port=N1"),
+        ids(&server, "dst_port=53&dst_port=443&dst_port=N1"),
         [1, 2, 3, 4, 7, 8]
     );
     let thousands: String = (0..3000).map(|i| format!("&src_comp=D{i}")).collect();
-    assert_eq!(ids(&stand, &format!("src_comp=C10{thousands}")), [4]);
+    assert_eq!(ids(&server, &format!("src_comp=C10{thousands}")), [4]);
 }
 
 #[test]
 fn filters_of_different_columns_mean_all_of() {
-    let stand = eight();
-    assert_eq!(ids(&stand, "src_comp=C1&protocol=17"), [3, 8]);
-    assert_eq!(ids(&stand, "src_comp=C1&protocol=17&dst_port=443"), [8]);
+    let server = eight();
+    assert_eq!(ids(&server, "src_comp=C1&protocol=17"), [3, 8]);
+    assert_eq!(ids(&server, "src_comp=C1&protocol=17&dst_port=443"), [8]);
     assert_eq!(
-        ids(&stand, "src_comp=C1&src_comp=C2&dst_comp=C1&dst_comp=C3"),
+        ids(&server, "src_comp=C1&src_comp=C2&dst_comp=C1&dst_comp=C3"),
         [2, 3]
     );
     assert_eq!(
         ids(
-            &stand,
+            &server,
             "src_comp=C1&src_comp=C2&src_port=N1&dst_comp=C2&dst_port=443&protocol=6&protocol=17"
         ),
         [1, 8]
     );
-    assert_eq!(ids(&stand, "src_comp=C1&dst_comp=C1"), [0; 0]);
+    assert_eq!(ids(&server, "src_comp=C1&dst_comp=C1"), [0; 0]);
 }
 
 #[test]
 fn filters_go_with_window_feed_limit_and_format() {
-    let stand = eight();
+    let server = eight();
     assert_eq!(
-        ids(&stand, "protocol=6&scanned_after=1&scanned_before=4"),
+        ids(&server, "protocol=6&scanned_after=1&scanned_before=4"),
         [2, 4]
     );
-    assert_eq!(ids(&stand, "protocol=6&after_id=2"), [4, 7]);
-    assert_eq!(ids(&stand, "protocol=6&after_id=2&scanned_before=4"), [4]);
-    assert_eq!(ids(&stand, "protocol=6&limit=3"), [1, 2, 4]);
-    let csv = stand.flows("protocol=17&format=csv").ok();
+    assert_eq!(ids(&server, "protocol=6&after_id=2"), [4, 7]);
+    assert_eq!(ids(&server, "protocol=6&after_id=2&scanned_before=4"), [4]);
+    assert_eq!(ids(&server, "protocol=6&limit=3"), [1, 2, 4]);
+    let csv = server.flows("protocol=17&format=csv").ok();
     assert_eq!(csv.text().lines().count(), 3, "{csv:?}");
 }
 
 #[test]
 fn numbers_stored_as_text_and_text_stored_as_numbers_match_as_they_are_written() {
-    let stand = Stand::with_sql(
-        "CREATE TABLE flows (
+    let server = Database::with_sql("CREATE TABLE flows (
             id INTEGER PRIMARY KEY, time INTEGER NOT NULL, duration, src_comp, src_port, dst_comp, dst_port,
             protocol, packet_count, byte_count
         );
@@ -138,8 +139,7 @@ fn numbers_stored_as_text_and_text_stored_as_numbers_match_as_they_are_written()
         INSERT INTO flows VALUES (1, 1, 0, 'C1', 1136, 'C2', 443, '6', 1, 52);
         INSERT INTO flows VALUES (2, 2, 0, 12, '1136', 'C2', '443', 6, 1, 52);
         INSERT INTO flows VALUES (3, 3, 0, 1.5, 'N1', 'C2', 443.0, 17.0, 1, 52);
-        INSERT INTO flows VALUES (4, 4, 0, NULL, NULL, NULL, NULL, NULL, 1, 52);",
-    );
+        INSERT INTO flows VALUES (4, 4, 0, NULL, NULL, NULL, NULL, NULL, 1, 52);").serve();
     for (query, expected) in [
         ("src_port=1136", &[1, 2][..]),
         ("dst_port=443", &[1, 2]),
@@ -151,10 +151,10 @@ fn numbers_stored_as_text_and_text_stored_as_numbers_match_as_they_are_written()
         ("src_comp=1.5", &[3]),
         ("src_comp=null", &[]),
     ] {
-        assert_eq!(ids(&stand, query), expected, "{query}");
+        assert_eq!(ids(&server, query), expected, "{query}");
     }
     // A filter takes a value as the answer writes it.
-    let all = stand.get(FLOWS).ok().json();
+    let all = server.get(FLOWS).ok().json();
     for flow in all.as_array().expect("an array") {
         for column in ["src_comp", "src_port", "dst_comp", "dst_port", "protocol"] {
             let value = match &flow[column] {
@@ -163,7 +163,7 @@ fn numbers_stored_as_text_and_text_stored_as_numbers_match_as_they_are_written()
                 number => number.to_string(),
             };
             let id = flow["id"].as_i64().expect("an id");
-            let found = ids(&stand, &format!("{column}={value}"));
+            let found = ids(&server, &format!("{column}={value}"));
             assert!(
                 found.contains(&id),
                 "{column}={value}: {found:?} without {id}"
@@ -175,13 +175,13 @@ fn numbers_stored_as_text_and_text_stored_as_numbers_match_as_they_are_written()
 #[test]
 fn a_large_window_with_few_or_no_matches_answers_right_in_every_format() {
     // Four times the rows that a page looks at; one match behind all of them.
-    let stand = Stand::with_flows((1..=40_000).map(|id| (id, id / 50)));
-    stand.execute("UPDATE flows SET dst_port = 'N9' WHERE id = 39999");
+    let server = Database::with_flows((1..=40_000).map(|id| (id, id / 50))).serve();
+    server.execute("UPDATE flows SET dst_port = 'N9' WHERE id = 39999");
     for order in ["", "&after_id=0"] {
-        assert_eq!(ids(&stand, &format!("dst_port=N9{order}")), [39_999]);
+        assert_eq!(ids(&server, &format!("dst_port=N9{order}")), [39_999]);
         assert_eq!(
             ids(
-                &stand,
+                &server,
                 &format!("dst_port=N9&scanned_after=100&limit=1{order}")
             ),
             [39_999]
@@ -203,7 +203,9 @@ fn a_large_window_with_few_or_no_matches_answers_right_in_every_format() {
                 "dst_port=N9&scanned_before=700",
                 "src_comp=nobody&limit=7",
             ] {
-                let answer = stand.flows(&format!("format={format}&{query}{order}")).ok();
+                let answer = server
+                    .flows(&format!("format={format}&{query}{order}"))
+                    .ok();
                 assert_eq!(answer.text(), empty, "{answer:?}");
                 assert_eq!(answer.next(), None, "{answer:?}");
             }
@@ -213,12 +215,13 @@ fn a_large_window_with_few_or_no_matches_answers_right_in_every_format() {
 
 #[test]
 fn a_second_longer_than_what_a_page_looks_at_is_filtered_to_its_end() {
-    let stand = Stand::with_flows((1..=25_000).map(|id| (id, if id < 24_000 { 7 } else { 8 })));
-    stand.execute("UPDATE flows SET protocol = 17 WHERE id IN (1, 9999, 10000, 10001, 20001, 23999, 24000, 25000)");
+    let server =
+        Database::with_flows((1..=25_000).map(|id| (id, if id < 24_000 { 7 } else { 8 }))).serve();
+    server.execute("UPDATE flows SET protocol = 17 WHERE id IN (1, 9999, 10000, 10001, 20001, 23999, 24000, 25000)");
     let expected = [1, 9999, 10_000, 10_001, 20_001, 23_999, 24_000, 25_000];
-    assert_eq!(ids(&stand, "protocol=17"), expected);
+    assert_eq!(ids(&server, "protocol=17"), expected);
     for limit in 1..=8 {
-        let portions = stand.portions(&format!("{FLOWS}?protocol=17&limit={limit}"));
+        let portions = server.portions(&format!("{FLOWS}?protocol=17&limit={limit}"));
         let found: Vec<_> = portions
             .into_iter()
             .flat_map(|portion| portion.flows())
@@ -232,7 +235,7 @@ fn a_second_longer_than_what_a_page_looks_at_is_filtered_to_its_end() {
 
 #[test]
 fn an_empty_or_malformed_filter_is_400_and_named() {
-    let stand = eight();
+    let server = eight();
     for (query, parameter) in [
         ("src_comp=", "src_comp"),
         ("src_comp", "src_comp"),
@@ -246,7 +249,7 @@ fn an_empty_or_malformed_filter_is_400_and_named() {
         ("protocol=9223372036854775808", "protocol"),
         ("packet_count=1", "packet_count"),
     ] {
-        let problem = problem(stand.flows(query), 400, parameter);
+        let problem = problem(server.flows(query), 400, parameter);
         assert_eq!(problem["parameter"], parameter, "{query}: {problem}");
     }
 }

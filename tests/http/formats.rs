@@ -1,9 +1,11 @@
 //! What the bodies look like, whatever the database stores.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Read as _;
 
-use crate::stand::{FLOWS, Stand};
+use support::FLOWS;
+use support::database::Database;
+use support::server::TestServer;
+use support::wire::Wire;
 
 /// A table from elsewhere: no rowid, other columns and order, numbers stored as text and text as numbers.
 const FOREIGN: &str = "
@@ -18,16 +20,16 @@ const FOREIGN: &str = "
 
 #[test]
 fn each_format_has_its_content_type_by_parameter_and_by_ending() {
-    let stand = Stand::with_lanl_head();
+    let server = TestServer::with_lanl_head();
     for (format, content_type) in [
         ("json", "application/json"),
         ("xml", "application/xml"),
         ("ndjson", "application/x-ndjson"),
         ("csv", "text/csv; charset=utf-8; header=present"),
     ] {
-        let by_parameter = stand.flows(&format!("format={format}")).ok();
-        let by_ending = stand.get(&format!("{FLOWS}.{format}")).ok();
-        let both = stand.get(&format!("{FLOWS}.xml?format={format}")).ok();
+        let by_parameter = server.flows(&format!("format={format}")).ok();
+        let by_ending = server.get(&format!("{FLOWS}.{format}")).ok();
+        let both = server.get(&format!("{FLOWS}.xml?format={format}")).ok();
         for answer in [&by_parameter, &by_ending, &both] {
             assert_eq!(answer.header("content-type"), content_type, "{answer:?}");
             assert_eq!(answer.body, by_parameter.body, "{answer:?}");
@@ -37,9 +39,9 @@ fn each_format_has_its_content_type_by_parameter_and_by_ending() {
 
 #[test]
 fn accept_chooses_the_format_where_neither_parameter_nor_ending_does() {
-    let stand = Stand::with_lanl_head();
+    let server = TestServer::with_lanl_head();
     let content_type = |target: &str, accept: &str| {
-        let answer = stand.request_with("GET", target, &[("accept", accept)]);
+        let answer = server.request_with("GET", target, &[("accept", accept)]);
         answer.ok().header("content-type").to_owned()
     };
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
@@ -62,7 +64,7 @@ fn accept_chooses_the_format_where_neither_parameter_nor_ending_does() {
 /// The first is what Java's own client has sent for decades, the last a number by the grammar.
 #[test]
 fn an_accept_that_is_not_by_the_grammar_still_names_what_it_names() {
-    let stand = Stand::with_lanl_head();
+    let server = TestServer::with_lanl_head();
     for (accept, content_type) in [
         (
             "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
@@ -74,11 +76,11 @@ fn an_accept_that_is_not_by_the_grammar_still_names_what_it_names() {
         ("application/xml;q=high", "application/xml"),
         ("application/xml;q=0, */*;q=0.500", "application/json"),
     ] {
-        let answer = stand.get_with(FLOWS, &[("accept", accept)]).ok();
+        let answer = server.get_with(FLOWS, &[("accept", accept)]).ok();
         assert_eq!(answer.header("content-type"), content_type, "{accept}");
     }
     for accept in ["*/*;q=.0", "*;q=0.0000", "text/html"] {
-        stand
+        server
             .get_with(FLOWS, &[("accept", accept)])
             .with_status(406);
     }
@@ -86,13 +88,13 @@ fn an_accept_that_is_not_by_the_grammar_still_names_what_it_names() {
 
 #[test]
 fn xml_and_ndjson_may_be_asked_for_by_their_other_names() {
-    let stand = Stand::with_lanl_head();
+    let server = TestServer::with_lanl_head();
     for (accept, content_type) in [
         ("text/xml", "application/xml"),
         ("application/ndjson", "application/x-ndjson"),
         ("application/jsonl", "application/x-ndjson"),
     ] {
-        let answer = stand.get_with(FLOWS, &[("accept", accept)]).ok();
+        let answer = server.get_with(FLOWS, &[("accept", accept)]).ok();
         assert_eq!(answer.header("content-type"), content_type, "{accept}");
     }
 }
@@ -100,7 +102,7 @@ fn xml_and_ndjson_may_be_asked_for_by_their_other_names() {
 /// `curl -OJ` would save them all as `flows`.
 #[test]
 fn an_answer_names_a_file_of_its_format_wherever_that_is_said() {
-    let stand = Stand::with_lanl_head();
+    let server = TestServer::with_lanl_head();
     for (target, name) in [
         (FLOWS.to_owned(), "flows.json"),
         (format!("{FLOWS}?format=csv"), "flows.csv"),
@@ -108,7 +110,7 @@ fn an_answer_names_a_file_of_its_format_wherever_that_is_said() {
         (format!("{FLOWS}.xml?format=ndjson"), "flows.ndjson"),
     ] {
         for method in ["GET", "HEAD"] {
-            let answer = stand.request(method, &target).ok();
+            let answer = server.request(method, &target).ok();
             let disposition = format!("inline; filename=\"{name}\"");
             let given = answer.header("content-disposition");
             assert_eq!(given, disposition, "{answer:?}");
@@ -118,12 +120,12 @@ fn an_answer_names_a_file_of_its_format_wherever_that_is_said() {
 
 #[test]
 fn an_empty_answer_is_a_valid_document() {
-    let stand = Stand::with_flows([]);
-    assert_eq!(stand.flows("format=json").ok().text(), "[]");
+    let server = Database::with_flows([]).serve();
+    assert_eq!(server.flows("format=json").ok().text(), "[]");
     let xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records/>";
-    assert_eq!(stand.flows("format=xml").ok().text(), xml);
-    assert_eq!(stand.flows("format=ndjson").ok().text(), "");
-    let csv = stand.flows("format=csv").ok();
+    assert_eq!(server.flows("format=xml").ok().text(), xml);
+    assert_eq!(server.flows("format=ndjson").ok().text(), "");
+    let csv = server.flows("format=csv").ok();
     assert!(
         csv.text().starts_with("id,time,") && csv.text().lines().count() == 1,
         "{csv:?}"
@@ -132,8 +134,8 @@ fn an_empty_answer_is_a_valid_document() {
 
 #[test]
 fn values_are_integers_and_text_whatever_the_database_stores() {
-    let stand = Stand::with_sql(FOREIGN);
-    let answer = stand.flows("scanned_after=0&scanned_before=1").ok();
+    let server = Database::with_sql(FOREIGN).serve();
+    let answer = server.flows("scanned_after=0&scanned_before=1").ok();
     let expected = serde_json::json!([
         {"id": 1, "time": 1, "duration": 0, "src_comp": "C1", "src_port": "1136", "dst_comp": "C2",
          "dst_port": "443", "protocol": 6, "packet_count": 10, "byte_count": 5323},
@@ -141,7 +143,7 @@ fn values_are_integers_and_text_whatever_the_database_stores() {
          "dst_port": "N1", "protocol": 17, "packet_count": -1, "byte_count": 7},
     ]);
     assert_eq!(answer.json(), expected);
-    let csv = stand.flows("format=csv").ok();
+    let csv = server.flows("format=csv").ok();
     let rows: Vec<_> = csv.text().lines().skip(1).collect();
     assert_eq!(
         rows,
@@ -154,7 +156,7 @@ fn values_are_integers_and_text_whatever_the_database_stores() {
 
 #[test]
 fn text_comes_back_as_it_was_stored() {
-    let stand = Stand::with_flows([]);
+    let server = Database::with_flows([]).serve();
     let nasty = [
         "plain",
         "a\"b\\c",
@@ -168,13 +170,13 @@ fn text_comes_back_as_it_was_stored() {
     ];
     for (id, text) in nasty.iter().enumerate() {
         let text = text.replace('\'', "''");
-        stand.execute(&format!(
+        server.execute(&format!(
             "INSERT INTO flows VALUES ({id}, 1, 0, '{text}', 'N1', 'C2', '443', 6, 1, 52)"
         ));
     }
     let stored: Vec<_> = nasty.iter().map(|text| (*text).to_owned()).collect();
 
-    let json = stand.flows("format=json").ok().json();
+    let json = server.flows("format=json").ok().json();
     let read: Vec<_> = json
         .as_array()
         .unwrap()
@@ -183,7 +185,7 @@ fn text_comes_back_as_it_was_stored() {
         .collect();
     assert_eq!(read, stored);
 
-    let ndjson = stand.flows("format=ndjson").ok();
+    let ndjson = server.flows("format=ndjson").ok();
     let lines = ndjson
         .text()
         .lines()
@@ -193,7 +195,7 @@ fn text_comes_back_as_it_was_stored() {
         .collect();
     assert_eq!(read, stored);
 
-    let body = stand.flows("format=csv").ok().body;
+    let body = server.flows("format=csv").ok().body;
     let mut reader = csv::Reader::from_reader(body.as_slice());
     let read: Vec<_> = reader
         .records()
@@ -201,7 +203,7 @@ fn text_comes_back_as_it_was_stored() {
         .collect();
     assert_eq!(read, stored);
 
-    let xml = stand.flows("format=xml").ok();
+    let xml = server.flows("format=xml").ok();
     let document = roxmltree::Document::parse(xml.text()).unwrap();
     let fields = document
         .descendants()
@@ -219,14 +221,14 @@ fn text_comes_back_as_it_was_stored() {
 /// A client that looks for records by their literal tags in whatever chunks arrive, as a quick script does.
 #[test]
 fn literal_tags_in_chunks_and_a_whole_document_give_the_same_records() {
-    let stand = Stand::with_flows((1..=7000).map(|id| (id, id / 99)));
-    let mut client = TcpStream::connect(stand.address()).unwrap();
-    write!(client, "GET {FLOWS}.xml HTTP/1.0\r\nHost: x\r\n\r\n").unwrap();
+    let server = Database::with_flows((1..=7000).map(|id| (id, id / 99))).serve();
+    let mut wire = Wire::open(server.address());
+    wire.send(format!("GET {FLOWS}.xml HTTP/1.0\r\nHost: x\r\n\r\n"));
     let mut found = Vec::new();
     let mut pending = String::new();
     let mut chunk = [0; 1013];
     loop {
-        let length = client.read(&mut chunk).unwrap();
+        let length = wire.socket().read(&mut chunk).unwrap();
         if length == 0 {
             break;
         }
@@ -236,7 +238,7 @@ fn literal_tags_in_chunks_and_a_whole_document_give_the_same_records() {
             pending = rest.to_owned();
         }
     }
-    let whole = stand.flows("format=xml").ok();
+    let whole = server.flows("format=xml").ok();
     let document = roxmltree::Document::parse(whole.text()).unwrap();
     let parsed: Vec<_> = document
         .descendants()
@@ -266,22 +268,22 @@ fn nothing_but_a_line_feed_ends_a_line_of_json_and_ndjson() {
         '\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}',
         '\u{2029}',
     ];
-    let stand = Stand::with_flows([(0, 0)]);
+    let server = Database::with_flows([(0, 0)]).serve();
     let name = |c: char| format!("a{c}§–\u{20a8}z");
     for (id, c) in (1..).zip(ENDS) {
         let code = u32::from(c);
-        stand.execute(&format!(
+        server.execute(&format!(
             "INSERT INTO flows VALUES ({id}, {id}, 0, 'a' || char({code}) || '§–\u{20a8}z', 'N1', 'C2', '443', 6, 1, 52)"
         ));
     }
-    let ndjson = stand.flows("format=ndjson&scanned_after=0").ok();
+    let ndjson = server.flows("format=ndjson&scanned_after=0").ok();
     let lines: Vec<_> = ndjson.text().split_terminator(ENDS).collect();
     assert_eq!(lines.len(), ENDS.len(), "{ndjson:?}");
     for (line, c) in lines.iter().zip(ENDS) {
         let flow: serde_json::Value = serde_json::from_str(line).expect(line);
         assert_eq!(flow["src_comp"], name(c), "{line}");
     }
-    let json = stand.flows("format=json&scanned_after=0").ok();
+    let json = server.flows("format=json&scanned_after=0").ok();
     assert_eq!(json.text().split(ENDS).count(), ENDS.len(), "{json:?}");
     let names: Vec<_> = json
         .json()
@@ -293,7 +295,7 @@ fn nothing_but_a_line_feed_ends_a_line_of_json_and_ndjson() {
     assert_eq!(names, ENDS.map(name));
     // The other formats have ends of their own: it stands as it is.
     for format in ["xml", "csv"] {
-        let answer = stand.flows(&format!("format={format}")).ok();
+        let answer = server.flows(&format!("format={format}")).ok();
         assert!(answer.text().contains(&name('\u{2028}')), "{answer:?}");
     }
 }

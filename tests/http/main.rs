@@ -16,6 +16,13 @@ mod openapi;
 mod other_routes;
 mod problems;
 mod properties;
-mod records;
-mod stand;
 mod window;
+
+/// Flows, as `(id, time)`, whose times and ids lie at both ends of 64 bits, in the order of an answer.
+const ENDS: [(i64, i64); 5] = [
+    (i64::MIN, i64::MIN),
+    (-1, i64::MIN),
+    (0, 0),
+    (5, i64::MAX),
+    (i64::MAX, i64::MAX),
+];

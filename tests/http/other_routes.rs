@@ -4,7 +4,8 @@ use flow_window::query::parameters::PARAMETERS;
 use serde_json::{Value, json};
 
 use crate::problems::problem;
-use crate::stand::{FLOWS, Stand, unguarded_schema};
+use support::FLOWS;
+use support::database::{Database, SCHEMA, unguarded_schema};
 
 const EXTENT: &str = "/api/v1/extent";
 const BIGQUERY: &str = "/api/v1/schema/bigquery";
@@ -13,9 +14,9 @@ const HEALTH: &str = "/api/v1/health";
 
 #[test]
 fn the_extent_is_the_ends_of_time_and_id_each_for_itself() {
-    let stand = Stand::with_flows([(4, 30), (5, -10), (9, 20)]);
-    let extent = stand.get(EXTENT).ok();
-    let lineage = stand.get(FLOWS).ok().header("flow-lineage").to_owned();
+    let server = Database::with_flows([(4, 30), (5, -10), (9, 20)]).serve();
+    let extent = server.get(EXTENT).ok();
+    let lineage = server.get(FLOWS).ok().header("flow-lineage").to_owned();
     assert_eq!(
         extent.header("content-type"),
         "application/json",
@@ -25,33 +26,40 @@ fn the_extent_is_the_ends_of_time_and_id_each_for_itself() {
         extent.json(),
         json!({"first_time": -10, "last_time": 30, "first_id": 4, "last_id": 9, "lineage": lineage})
     );
-    stand.insert([(i64::MIN, i64::MAX), (i64::MAX, i64::MIN)]);
+    server.insert([(i64::MIN, i64::MAX), (i64::MAX, i64::MIN)]);
     // Ids below the largest one begin another lineage.
-    let lineage = stand.get(FLOWS).ok().header("flow-lineage").to_owned();
+    let lineage = server.get(FLOWS).ok().header("flow-lineage").to_owned();
     let ends = json!({"lineage": lineage, "first_time": i64::MIN, "last_time": i64::MAX, "first_id": i64::MIN, "last_id": i64::MAX});
-    assert_eq!(stand.get(EXTENT).ok().json(), ends);
+    assert_eq!(server.get(EXTENT).ok().json(), ends);
 }
 
 #[test]
 fn the_extent_of_an_empty_table_is_null() {
     let nulls = json!({"first_time": null, "last_time": null, "first_id": null, "last_id": null, "lineage": null});
     // A table without a guard has no lineage either.
-    let unguarded = Stand::with_sql(unguarded_schema()).get(EXTENT).ok();
+    let unguarded = Database::with_sql(unguarded_schema())
+        .serve()
+        .get(EXTENT)
+        .ok();
     assert_eq!(unguarded.json(), nulls);
-    problem(Stand::without_database().get(EXTENT), 503, "no table flows");
+    problem(
+        Database::absent().serve().get(EXTENT),
+        503,
+        "no table flows",
+    );
 }
 
 #[test]
 fn the_bigquery_schema_has_the_fields_of_a_record_in_their_order() {
-    let stand = Stand::with_flows([(1, 1)]);
-    let answer = stand.get(BIGQUERY).ok();
+    let server = Database::with_flows([(1, 1)]).serve();
+    let answer = server.get(BIGQUERY).ok();
     assert_eq!(
         answer.header("content-type"),
         "application/json",
         "{answer:?}"
     );
     let schema = answer.json();
-    let csv = stand.flows("format=csv").ok();
+    let csv = server.flows("format=csv").ok();
     let header: Vec<_> = csv
         .text()
         .lines()
@@ -66,7 +74,7 @@ fn the_bigquery_schema_has_the_fields_of_a_record_in_their_order() {
         .map(|field| field["name"].as_str().expect("a name"))
         .collect();
     assert_eq!(names, header);
-    let flow = stand.get(FLOWS).ok().json().remove_first();
+    let flow = server.get(FLOWS).ok().json().remove_first();
     for field in schema.as_array().expect("an array") {
         let value = &flow[field["name"].as_str().expect("a name")];
         let kind = if value.is_string() {
@@ -100,8 +108,8 @@ impl RemoveFirst for Value {
 
 #[test]
 fn health_is_200_when_flows_can_be_served_and_else_503_and_says_why() {
-    let stand = Stand::without_database();
-    let unfit = stand.get(HEALTH).with_status(503);
+    let server = Database::absent().serve();
+    let unfit = server.get(HEALTH).with_status(503);
     assert_eq!(
         unfit.header("content-type"),
         "application/json",
@@ -113,27 +121,27 @@ fn health_is_200_when_flows_can_be_served_and_else_503_and_says_why() {
         detail.is_some_and(|detail| detail.contains("no table flows")),
         "{unfit:?}"
     );
-    let schema = include_str!("../../src/table/schema.sql");
-    stand.execute(schema.split_once("CREATE INDEX").expect("an index").0);
-    let unfit = stand.get(HEALTH).with_status(503);
+    let schema = SCHEMA;
+    server.execute(schema.split_once("CREATE INDEX").expect("an index").0);
+    let unfit = server.get(HEALTH).with_status(503);
     assert!(unfit.text().contains("CREATE INDEX"), "{unfit:?}");
-    stand.execute(schema);
-    let fit = stand.get(HEALTH).ok();
+    server.execute(schema);
+    let fit = server.get(HEALTH).ok();
     assert_eq!(fit.header("content-type"), "application/json", "{fit:?}");
     assert_eq!(fit.json(), json!({"status": "ok"}));
-    assert_eq!(stand.request("HEAD", HEALTH).ok().body, b"");
-    stand.execute("DROP TABLE flows");
-    stand.get(HEALTH).with_status(503);
+    assert_eq!(server.request("HEAD", HEALTH).ok().body, b"");
+    server.execute("DROP TABLE flows");
+    server.get(HEALTH).with_status(503);
 }
 
 #[test]
 fn health_is_json_whatever_is_accepted() {
     let accept = [("accept", "application/xml")];
-    for (stand, status) in [
-        (Stand::with_flows([]), 200),
-        (Stand::without_database(), 503),
+    for (server, status) in [
+        (Database::with_flows([]).serve(), 200),
+        (Database::absent().serve(), 503),
     ] {
-        let answer = stand.get_with(HEALTH, &accept).with_status(status);
+        let answer = server.get_with(HEALTH, &accept).with_status(status);
         assert_eq!(
             answer.header("content-type"),
             "application/json",
@@ -145,8 +153,8 @@ fn health_is_json_whatever_is_accepted() {
 
 #[test]
 fn the_openapi_document_names_every_route_parameter_and_header_that_the_service_has() {
-    let stand = Stand::with_flows((1..=3).map(|id| (id, id)));
-    let answer = stand.get(OPENAPI).ok();
+    let server = Database::with_flows((1..=3).map(|id| (id, id))).serve();
+    let answer = server.get(OPENAPI).ok();
     assert_eq!(
         answer.header("content-type"),
         "application/json",
@@ -158,7 +166,7 @@ fn the_openapi_document_names_every_route_parameter_and_header_that_the_service_
     let paths = document["paths"].as_object().expect("paths");
     for path in [FLOWS, EXTENT, BIGQUERY, OPENAPI, HEALTH] {
         assert!(paths.contains_key(path), "{path}");
-        stand.get(path).ok();
+        server.get(path).ok();
     }
     let named: Vec<_> = document["components"]["parameters"]
         .as_object()
@@ -172,7 +180,7 @@ fn the_openapi_document_names_every_route_parameter_and_header_that_the_service_
             parameter.name
         );
     }
-    let (limited, whole) = (stand.flows("limit=1").ok(), stand.flows("").ok());
+    let (limited, whole) = (server.flows("limit=1").ok(), server.flows("").ok());
     for header in document["components"]["responses"]["Flows"]["headers"]
         .as_object()
         .expect("headers")
@@ -194,7 +202,11 @@ fn the_openapi_document_names_every_route_parameter_and_header_that_the_service_
 
 #[test]
 fn the_openapi_document_names_head_405_and_its_own_place_for_every_route() {
-    let document = Stand::with_flows([(1, 1)]).get(OPENAPI).ok().json();
+    let document = Database::with_flows([(1, 1)])
+        .serve()
+        .get(OPENAPI)
+        .ok()
+        .json();
     for (path, described) in document["paths"].as_object().expect("paths") {
         for method in ["get", "head"] {
             let responses = &described[method]["responses"];
@@ -208,14 +220,14 @@ fn the_openapi_document_names_head_405_and_its_own_place_for_every_route() {
 
 #[test]
 fn documents_have_a_tag_that_changes_with_them_and_gets_304() {
-    let stand = Stand::with_flows([(1, 1)]);
+    let server = Database::with_flows([(1, 1)]).serve();
     let tags = [EXTENT, BIGQUERY, OPENAPI].map(|path| {
-        let known = stand.get(path).ok();
+        let known = server.get(path).ok();
         assert_eq!(known.header("cache-control"), "no-cache", "{known:?}");
         let tag = known.header("etag").to_owned();
         for method in ["GET", "HEAD"] {
             let conditional =
-                |name: &str, tag: &str| stand.request_with(method, path, &[(name, tag)]);
+                |name: &str, tag: &str| server.request_with(method, path, &[(name, tag)]);
             let unchanged = conditional("if-none-match", &tag).with_status(304);
             assert_eq!(unchanged.body, b"", "{unchanged:?}");
             for name in ["etag", "cache-control"] {
@@ -228,45 +240,45 @@ fn documents_have_a_tag_that_changes_with_them_and_gets_304() {
         tag
     });
     assert!(tags[0] != tags[1] && tags[1] != tags[2], "{tags:?}");
-    stand.insert([(2, 2)]);
-    let grown = stand.get_with(EXTENT, &[("if-none-match", &tags[0])]).ok();
+    server.insert([(2, 2)]);
+    let grown = server.get_with(EXTENT, &[("if-none-match", &tags[0])]).ok();
     assert_eq!(grown.json()["last_id"], 2, "{grown:?}");
 }
 
 #[test]
 fn health_is_never_stored() {
-    for (stand, status) in [
-        (Stand::with_flows([]), 200),
-        (Stand::without_database(), 503),
+    for (server, status) in [
+        (Database::with_flows([]).serve(), 200),
+        (Database::absent().serve(), 503),
     ] {
-        let health = stand.get(HEALTH).with_status(status);
+        let health = server.get(HEALTH).with_status(status);
         assert_eq!(health.header("cache-control"), "no-store", "{health:?}");
     }
 }
 
 #[test]
 fn documents_refuse_parameters_as_flows_do_and_health_passes_over_them() {
-    let stand = Stand::with_flows([(1, 1)]);
+    let server = Database::with_flows([(1, 1)]).serve();
     for path in [EXTENT, BIGQUERY, OPENAPI] {
         let refused = problem(
-            stand.get(&format!("{path}?x=1")),
+            server.get(&format!("{path}?x=1")),
             400,
             "\"x\" is no parameter",
         );
         assert_eq!(refused["parameter"], "x", "{refused}");
-        problem(stand.get(&format!("{path}?limit")), 400, "limit");
+        problem(server.get(&format!("{path}?limit")), 400, "limit");
         let long = format!("{path}?{}", "x".repeat(60_000));
-        problem(stand.get(&long), 414, "60");
-        stand.get(&format!("{path}?&")).ok();
+        problem(server.get(&long), 414, "60");
+        server.get(&format!("{path}?&")).ok();
     }
-    stand.get(&format!("{HEALTH}?now=1")).ok();
+    server.get(&format!("{HEALTH}?now=1")).ok();
 }
 
 #[test]
 fn documents_answer_head_and_refuse_other_methods() {
-    let stand = Stand::with_flows([(1, 1)]);
+    let server = Database::with_flows([(1, 1)]).serve();
     for path in [EXTENT, BIGQUERY, OPENAPI, HEALTH] {
-        let (get, head) = (stand.get(path).ok(), stand.request("HEAD", path).ok());
+        let (get, head) = (server.get(path).ok(), server.request("HEAD", path).ok());
         assert_eq!(head.body, b"", "{head:?}");
         for name in ["content-type", "content-length"] {
             assert_eq!(head.header(name), get.header(name), "{name}: {head:?}");
@@ -276,9 +288,9 @@ fn documents_answer_head_and_refuse_other_methods() {
             get.body.len().to_string(),
             "{get:?}"
         );
-        let post = stand.request("POST", path);
+        let post = server.request("POST", path);
         assert_eq!(post.header("allow"), "GET, HEAD", "{post:?}");
         problem(post, 405, "POST");
-        problem(stand.get(&format!("{path}/")), 404, path);
+        problem(server.get(&format!("{path}/")), 404, path);
     }
 }

@@ -10,11 +10,12 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::Config;
 use rusqlite::Connection;
-
-use crate::records::{Flow, insert, read};
-use crate::stand::{Answer, FLOWS, Stand};
-
-const FORMATS: [&str; 4] = ["json", "xml", "ndjson", "csv"];
+use support::database::{Database, insert_records};
+use support::random::Random;
+use support::records::{Cell, Record, id, parse, time};
+use support::server::TestServer;
+use support::wire::Response;
+use support::{FLOWS, FORMATS};
 
 /// Texts of a column: few, so that filters match, and some that a format or the query string must escape.
 const TEXTS: [&str; 6] = ["C1", "C1065", "N10451", "443", "a \"b\",<&>+%\r\n", ""];
@@ -43,9 +44,9 @@ fn config() -> Config {
 struct Table {
     first_id: i64,
     /// How much an id exceeds the one before it at the most.
-    gap: u64,
+    gap: usize,
     /// Times are among as many seconds as this: the fewer, the more ties.
-    seconds: u64,
+    seconds: usize,
     /// The time that one of so many flows has at the earliest; `i64::MIN` and `i64::MAX` among them.
     origin: i64,
     seed: u64,
@@ -53,31 +54,18 @@ struct Table {
     batches: Vec<usize>,
 }
 
-/// Numbers that look random and are the same for the same seed (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
-
 impl Table {
     /// The flows of each batch.
-    fn batches(&self) -> Vec<Vec<Flow>> {
-        let mut numbers = Numbers(self.seed);
+    fn batches(&self) -> Vec<Vec<Record>> {
+        let mut random = Random(self.seed);
         let mut id = self.first_id;
         let sizes = self.batches.iter();
         sizes
             .map(|size| {
                 (0..*size)
                     .map(|_| {
-                        let flow = self.flow(id, &mut numbers);
-                        id += 1 + numbers.below(self.gap) as i64;
+                        let flow = self.flow(id, &mut random);
+                        id += 1 + random.below(self.gap) as i64;
                         flow
                     })
                     .collect()
@@ -86,32 +74,27 @@ impl Table {
     }
 
     /// A flow whose time is anywhere, whatever its id: early, late, or at an end of what 64 bits hold.
-    fn flow(&self, id: i64, numbers: &mut Numbers) -> Flow {
+    fn flow(&self, id: i64, random: &mut Random) -> Record {
         let second = self
             .origin
-            .saturating_add(numbers.below(self.seconds) as i64);
-        let time = match numbers.below(500) {
+            .saturating_add(random.below(self.seconds) as i64);
+        let time = match random.below(500) {
             0 => i64::MIN,
             1 => i64::MAX,
             _ => second,
         };
-        let mut text = || match numbers.below(25) {
+        let mut text = || match random.below(25) {
             0 => RARE.to_owned(),
-            _ => TEXTS[numbers.below(TEXTS.len() as u64) as usize].to_owned(),
+            _ => TEXTS[random.below(TEXTS.len())].to_owned(),
         };
-        let [src_comp, src_port, dst_comp, dst_port] = std::array::from_fn(|_| text());
-        Flow {
-            id,
-            time,
-            duration: numbers.below(9) as i64,
-            src_comp,
-            src_port,
-            dst_comp,
-            dst_port,
-            protocol: [1, 6, 17, -1][numbers.below(4) as usize],
-            packet_count: numbers.below(100) as i64,
-            byte_count: numbers.below(u64::MAX) as i64,
-        }
+        let texts: [_; 4] = std::array::from_fn(|_| Cell::Text(text()));
+        let duration = random.below(9) as i64;
+        let protocol = [1, 6, 17, -1][random.below(4)];
+        let packet_count = random.below(100) as i64;
+        let byte_count = random.below(usize::MAX) as i64;
+        let keys = [id, time, duration].map(Cell::Integer).into_iter();
+        let counts = [protocol, packet_count, byte_count].map(Cell::Integer);
+        keys.chain(texts).chain(counts).collect()
     }
 }
 
@@ -129,11 +112,11 @@ fn sizes() -> impl Strategy<Value = usize> {
 
 fn tables() -> impl Strategy<Value = Table> {
     let origins = select(vec![0, 1, -30, i64::MIN, i64::MAX - 40, 5_000_000]);
-    let seconds = select(vec![1_u64, 2, 5, 40, 1000]);
+    let seconds = select(vec![1_usize, 2, 5, 40, 1000]);
     // Not the least integer itself: no watermark of an empty table lies below it (docs/api.md, polling).
     let first_ids = select(vec![1_i64, 0, -700, 1 << 40, i64::MIN + 1]);
     let batches = (sizes(), vec(0..40_usize, 1..PORTIONS));
-    let gaps = select(vec![1_u64, 1, 3, 1000]);
+    let gaps = select(vec![1_usize, 1, 3, 1000]);
     (first_ids, gaps, seconds, origins, any::<u64>(), batches).prop_map(
         |(first_id, gap, seconds, origin, seed, (first, mut batches))| {
             batches.insert(0, first);
@@ -160,7 +143,9 @@ struct Asked {
     protocols: Vec<i64>,
 }
 
-const COLUMNS: [&str; 4] = ["src_comp", "dst_comp", "src_port", "dst_port"];
+/// The text columns, which follow [`KEYS`] others.
+const COLUMNS: [&str; 4] = ["src_comp", "src_port", "dst_comp", "dst_port"];
+const KEYS: usize = 3;
 
 fn questions() -> impl Strategy<Value = Asked> {
     let bound = || prop_oneof![2 => Just(None), 3 => (-3..45_i64).prop_map(Some)];
@@ -191,13 +176,9 @@ fn questions() -> impl Strategy<Value = Asked> {
 
 impl Asked {
     /// The question over a table: bounds become seconds and an id of it.
-    fn over(&self, table: &Table, flows: &[Flow]) -> Question {
+    fn over(&self, table: &Table, flows: &[Record]) -> Question {
         let second = |offset: i64| table.origin.saturating_add(offset);
-        let id = |place: usize| {
-            flows
-                .get(place % flows.len().max(1))
-                .map_or(0, |flow| flow.id)
-        };
+        let id = |place: usize| flows.get(place % flows.len().max(1)).map_or(0, id);
         Question {
             after: self.after.map(second),
             before: self.before.map(second),
@@ -250,33 +231,31 @@ impl Question {
         }
     }
 
-    fn matches(&self, flow: &Flow) -> bool {
-        let columns = [
-            &flow.src_comp,
-            &flow.dst_comp,
-            &flow.src_port,
-            &flow.dst_port,
-        ];
+    fn matches(&self, flow: &Record) -> bool {
         let texts = self.asked.texts.iter();
-        self.after.is_none_or(|after| flow.time > after)
-            && self.before.is_none_or(|before| flow.time <= before)
-            && self.after_id.is_none_or(|after| flow.id > after)
-            && texts
-                .into_iter()
-                .all(|(column, values)| values.contains(&columns[*column].as_str()))
-            && (self.asked.protocols.is_empty() || self.asked.protocols.contains(&flow.protocol))
+        let mut texts = texts.map(|(column, values)| (&flow[KEYS + column], values));
+        let protocols = self.asked.protocols.iter().map(|n| Cell::Integer(*n));
+        self.after.is_none_or(|after| time(flow) > after)
+            && self.before.is_none_or(|before| time(flow) <= before)
+            && self.after_id.is_none_or(|after| id(flow) > after)
+            && texts.all(|(cell, values)| {
+                values
+                    .iter()
+                    .any(|text| *cell == Cell::Text((*text).to_owned()))
+            })
+            && (self.asked.protocols.is_empty() || protocols.into_iter().any(|n| n == flow[7]))
     }
 
     /// The whole answer over these flows, in its order.
-    fn answer(&self, flows: &[Flow]) -> Vec<Flow> {
+    fn answer(&self, flows: &[Record]) -> Vec<Record> {
         let mut answer: Vec<_> = flows
             .iter()
             .filter(|flow| self.matches(flow))
             .cloned()
             .collect();
         match self.after_id {
-            Some(_) => answer.sort_by_key(|flow| flow.id),
-            None => answer.sort_by_key(|flow| (flow.time, flow.id)),
+            Some(_) => answer.sort_by_key(id),
+            None => answer.sort_by_key(|flow| (time(flow), id(flow))),
         }
         answer
     }
@@ -297,12 +276,12 @@ fn limit(count: usize, choice: usize) -> usize {
 }
 
 #[track_caller]
-fn records(format: &str, answer: &Answer) -> Vec<Flow> {
-    read(format, &answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+fn records(format: &str, answer: &Response) -> Vec<Record> {
+    parse(format, &answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
 }
 
 /// Says where two lists of flows part, since whole ones are too long to read.
-fn same(found: &[Flow], expected: &[Flow], what: &str) -> Result<(), TestCaseError> {
+fn same(found: &[Record], expected: &[Record], what: &str) -> Result<(), TestCaseError> {
     let parts = found
         .iter()
         .zip(expected)
@@ -319,18 +298,18 @@ fn same(found: &[Flow], expected: &[Flow], what: &str) -> Result<(), TestCaseErr
     Ok(())
 }
 
-/// A stand over the table's first batch, a connection to add to it, and what arrives later.
+/// A server over the table's first batch, a connection to add to it, and what arrives later.
 #[track_caller]
-fn stand(table: &Table) -> (Stand, Connection, Vec<Flow>, Vec<Vec<Flow>>) {
-    let stand = Stand::with_flows([]);
-    let mut connection = Connection::open(stand.database()).expect("the database opens");
+fn server(table: &Table) -> (TestServer, Connection, Vec<Record>, Vec<Vec<Record>>) {
+    let server = Database::with_flows([]).serve();
+    let mut connection = server.database.connect();
     connection
         .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")
         .expect("a log");
     let mut batches = table.batches();
     let first = batches.remove(0);
-    insert(&mut connection, &first);
-    (stand, connection, first, batches)
+    insert_records(&mut connection, &first);
+    (server, connection, first, batches)
 }
 
 proptest! {
@@ -340,17 +319,17 @@ proptest! {
     fn following_links_gives_the_unlimited_answer_in_every_format(
         table in tables(), asked in questions(), choice in any::<u16>(),
     ) {
-        let (stand, _, flows, _) = stand(&table);
+        let (server, _, flows, _) = server(&table);
         let question = asked.over(&table, &flows);
         let expected = question.answer(&flows);
         let limit = limit(expected.len(), usize::from(choice));
         let portions = expected.len().div_ceil(limit).max(1);
         for format in FORMATS {
             let target = format!("{FLOWS}.{format}?{}", question.query());
-            let unlimited = stand.get(&target).ok();
+            let unlimited = server.get(&target).ok();
             prop_assert_eq!(unlimited.next(), None);
             same(&records(format, &unlimited), &expected, &target)?;
-            let limited = stand.portions(&format!("{target}&limit={limit}"));
+            let limited = server.portions(&format!("{target}&limit={limit}"));
             prop_assert_eq!(limited.len(), portions, "{} with {}", target, limit);
             let found: Vec<_> = limited.iter().flat_map(|portion| records(format, portion)).collect();
             same(&found, &expected, &format!("{target} by {limit}"))?;
@@ -361,11 +340,11 @@ proptest! {
     fn an_answer_stays_that_of_its_start_while_flows_arrive_between_its_portions(
         table in tables(), asked in questions(), choices in vec(any::<u16>(), PORTIONS),
     ) {
-        let (stand, mut connection, flows, batches) = stand(&table);
+        let (server, mut connection, flows, batches) = server(&table);
         let question = asked.over(&table, &flows);
         let expected = question.answer(&flows);
         let mut arriving = batches.into_iter();
-        let mut found: Vec<Flow> = Vec::new();
+        let mut found: Vec<Record> = Vec::new();
         let mut cursor = String::new();
         // Limit and format change from portion to portion, and something arrives between any two.
         for turn in 0.. {
@@ -373,7 +352,7 @@ proptest! {
             let limit = limit(expected.len(), choice);
             let format = FORMATS[choice / 7 % 4];
             let target = format!("{FLOWS}?{}&limit={limit}&format={format}{cursor}", question.query());
-            let portion = stand.get(&target).ok();
+            let portion = server.get(&target).ok();
             found.extend(records(format, &portion));
             prop_assert!(found.len() <= expected.len(), "more than there is: {}", target);
             let left = found.len() < expected.len();
@@ -382,7 +361,7 @@ proptest! {
                 break;
             }
             cursor = format!("&cursor={}", portion.cursor());
-            insert(&mut connection, &arriving.next().unwrap_or_default());
+            insert_records(&mut connection, &arriving.next().unwrap_or_default());
         }
         same(&found, &expected, &question.query())?;
     }
@@ -391,7 +370,7 @@ proptest! {
     fn a_dump_and_polls_give_every_flow_exactly_once(
         table in tables(), asked in questions(), choices in vec(any::<u16>(), 6),
     ) {
-        let (stand, mut connection, mut flows, batches) = stand(&table);
+        let (server, mut connection, mut flows, batches) = server(&table);
         let mut question = asked.over(&table, &flows);
         question.after_id = None;
         let window = question.window_and_filters();
@@ -405,30 +384,30 @@ proptest! {
             let limit = limit(flows.len(), choice / 4);
             // A dump or a poll, in portions; a batch arrives while it is read, and one behind it.
             let target = format!("{FLOWS}.{format}?{window}{after}&limit={limit}");
-            let mut portion = stand.get(&target).ok();
+            let mut portion = server.get(&target).ok();
             loop {
                 seen.extend(records(format, &portion));
                 let batch = arriving.next();
                 last = batch.is_none();
                 let batch = batch.unwrap_or_default();
-                insert(&mut connection, &batch);
+                insert_records(&mut connection, &batch);
                 flows.extend(batch);
                 let Some(next) = portion.next() else { break };
-                portion = stand.get(&next).ok();
+                portion = server.get(&next).ok();
             }
             // That of the first portion, which only the last one may tell.
             after = format!("&after_id={}", portion.watermark());
         }
-        let final_poll = stand.get(&format!("{FLOWS}?{window}{after}")).ok();
+        let final_poll = server.get(&format!("{FLOWS}?{window}{after}")).ok();
         seen.extend(records("json", &final_poll));
-        let ids: BTreeSet<_> = seen.iter().map(|flow| flow.id).collect();
+        let ids: BTreeSet<_> = seen.iter().map(id).collect();
         prop_assert_eq!(ids.len(), seen.len(), "a flow came twice: {}", window);
-        seen.sort_by_key(|flow| flow.id);
+        seen.sort_by_key(id);
         question.after_id = Some(i64::MIN);
         let mut expected = question.answer(&flows);
         // No id lies below the least integer, so that the feed cannot name a flow that has it.
-        expected.extend(flows.iter().filter(|flow| flow.id == i64::MIN && Question { after_id: None, ..question.clone() }.matches(flow)).cloned());
-        expected.sort_by_key(|flow| flow.id);
+        expected.extend(flows.iter().filter(|flow| id(flow) == i64::MIN && Question { after_id: None, ..question.clone() }.matches(flow)).cloned());
+        expected.sort_by_key(id);
         same(&seen, &expected, &window)?;
     }
 }

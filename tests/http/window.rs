@@ -1,9 +1,9 @@
 //! Which flows a window holds, in which order, wherever pages cut it.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-
-use crate::stand::{ENDS, FLOWS, Stand};
+use crate::ENDS;
+use support::FLOWS;
+use support::database::Database;
+use support::server::TestServer;
 
 /// 99 flows a second, as LANL's data has them, in the order of arrival.
 fn ties(rows: i64) -> impl Iterator<Item = (i64, i64)> {
@@ -12,8 +12,8 @@ fn ties(rows: i64) -> impl Iterator<Item = (i64, i64)> {
 
 #[test]
 fn the_first_ten_published_rows_are_second_one() {
-    let stand = Stand::with_lanl_head();
-    let answer = stand
+    let server = TestServer::with_lanl_head();
+    let answer = server
         .flows("scanned_after=0&scanned_before=1&limit=10&format=xml")
         .ok();
     let document = roxmltree::Document::parse(answer.text()).unwrap();
@@ -32,32 +32,32 @@ fn the_first_ten_published_rows_are_second_one() {
 
 #[test]
 fn the_lower_bound_is_exclusive_and_the_upper_inclusive() {
-    let stand = Stand::with_flows([(1, 10), (2, 11), (3, 12), (4, 13)]);
+    let server = Database::with_flows([(1, 10), (2, 11), (3, 12), (4, 13)]).serve();
     assert_eq!(
-        stand.flows("scanned_after=10&scanned_before=12").flows(),
+        server.flows("scanned_after=10&scanned_before=12").flows(),
         [(2, 11), (3, 12)]
     );
-    assert_eq!(stand.flows("scanned_after=12").flows(), [(4, 13)]);
-    assert_eq!(stand.flows("scanned_before=10").flows(), [(1, 10)]);
-    assert_eq!(stand.flows("scanned_after=13").flows(), []);
+    assert_eq!(server.flows("scanned_after=12").flows(), [(4, 13)]);
+    assert_eq!(server.flows("scanned_before=10").flows(), [(1, 10)]);
+    assert_eq!(server.flows("scanned_after=13").flows(), []);
     assert_eq!(
-        stand.flows("scanned_after=12&scanned_before=11").flows(),
+        server.flows("scanned_after=12&scanned_before=11").flows(),
         []
     );
 }
 
 #[test]
 fn without_parameters_all_flows_come() {
-    let stand = Stand::with_flows(ties(1234));
-    assert_eq!(stand.get(FLOWS).flows(), ties(1234).collect::<Vec<_>>());
+    let server = Database::with_flows(ties(1234)).serve();
+    assert_eq!(server.get(FLOWS).flows(), ties(1234).collect::<Vec<_>>());
 }
 
 #[test]
 fn flows_are_ordered_by_time_and_then_id_however_they_arrived() {
     let flows = [(1, 30), (2, 10), (3, 20), (4, 10), (5, 30), (6, -5)];
-    let stand = Stand::with_flows(flows);
+    let server = Database::with_flows(flows).serve();
     let expected = [(6, -5), (2, 10), (4, 10), (3, 20), (1, 30), (5, 30)];
-    assert_eq!(stand.get(FLOWS).flows(), expected);
+    assert_eq!(server.get(FLOWS).flows(), expected);
 }
 
 #[test]
@@ -66,10 +66,10 @@ fn a_page_cut_inside_a_second_loses_nothing() {
     for rows in [
         499, 500, 501, 2499, 2500, 2501, 3499, 3500, 3501, 4500, 4501, 6500, 6501,
     ] {
-        let stand = Stand::with_flows((1..=rows).map(|id| (id, 7)));
+        let server = Database::with_flows((1..=rows).map(|id| (id, 7))).serve();
         let expected: Vec<_> = (1..=rows).map(|id| (id, 7)).collect();
         assert_eq!(
-            stand.flows("scanned_after=6&scanned_before=7").flows(),
+            server.flows("scanned_after=6&scanned_before=7").flows(),
             expected,
             "{rows}"
         );
@@ -78,7 +78,7 @@ fn a_page_cut_inside_a_second_loses_nothing() {
 
 #[test]
 fn a_limit_cuts_exactly_wherever_pages_end() {
-    let stand = Stand::with_flows(ties(5000));
+    let server = Database::with_flows(ties(5000)).serve();
     for limit in [
         0,
         1,
@@ -97,7 +97,7 @@ fn a_limit_cuts_exactly_wherever_pages_end() {
     ] {
         let expected: Vec<_> = ties(5000).take(limit as usize).collect();
         assert_eq!(
-            stand.flows(&format!("limit={limit}")).flows(),
+            server.flows(&format!("limit={limit}")).flows(),
             expected,
             "limit {limit}"
         );
@@ -107,16 +107,18 @@ fn a_limit_cuts_exactly_wherever_pages_end() {
 #[test]
 fn times_and_ids_reach_both_ends_of_64_bits() {
     let flows = ENDS;
-    let stand = Stand::with_flows(flows);
-    assert_eq!(stand.get(FLOWS).flows(), flows);
+    let server = Database::with_flows(flows).serve();
+    assert_eq!(server.get(FLOWS).flows(), flows);
     let after_first = format!("scanned_after={}", i64::MIN);
-    assert_eq!(stand.flows(&after_first).flows(), flows[2..]);
+    assert_eq!(server.flows(&after_first).flows(), flows[2..]);
     assert_eq!(
-        stand.flows(&format!("scanned_after={}", i64::MAX)).flows(),
+        server.flows(&format!("scanned_after={}", i64::MAX)).flows(),
         []
     );
     assert_eq!(
-        stand.flows(&format!("scanned_before={}", i64::MIN)).flows(),
+        server
+            .flows(&format!("scanned_before={}", i64::MIN))
+            .flows(),
         flows[..2]
     );
 }
@@ -124,20 +126,15 @@ fn times_and_ids_reach_both_ends_of_64_bits() {
 #[test]
 fn an_answer_under_way_is_frozen_at_its_start() {
     let rows = 60_000;
-    let stand = Stand::with_flows(ties(rows));
-    stand.execute("PRAGMA journal_mode = WAL");
-    let mut client = TcpStream::connect(stand.address()).unwrap();
-    write!(
-        client,
-        "GET {FLOWS}.ndjson HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = vec![0; 1];
-    client.read_exact(&mut answer).unwrap();
+    let server = Database::with_flows(ties(rows)).serve();
+    server.execute("PRAGMA journal_mode = WAL");
+    let target = format!("{FLOWS}.ndjson");
+    let mut wire = server.open("GET", &target, &[("Connection", "close")]);
+    let mut answer = wire.read(1);
     // 60,000 flows are 9 MB, more than the sockets and the pages under way hold: the rest is still to be
     // read when these arrive, late ones in front of the place reached and new ones behind it.
-    stand.insert((1..=1000).map(|i| (rows + i, if i % 2 == 0 { 600 } else { 100_000 })));
-    client.read_to_end(&mut answer).unwrap();
+    server.insert((1..=1000).map(|i| (rows + i, if i % 2 == 0 { 600 } else { 100_000 })));
+    answer.extend(wire.rest());
     let text = String::from_utf8(answer).unwrap();
     assert!(
         text.ends_with("\r\n0\r\n\r\n"),
@@ -145,20 +142,20 @@ fn an_answer_under_way_is_frozen_at_its_start() {
         &text[text.len() - 100..]
     );
     assert_eq!(text.matches("{\"id\":").count(), rows as usize);
-    assert_eq!(stand.get(FLOWS).flows().len(), rows as usize + 1000);
+    assert_eq!(server.get(FLOWS).flows().len(), rows as usize + 1000);
 }
 
 #[test]
 fn head_has_the_headers_of_get_and_no_body() {
-    let stand = Stand::with_flows(ties(100));
-    let (get, head) = (stand.get(FLOWS).ok(), stand.request("HEAD", FLOWS).ok());
+    let server = Database::with_flows(ties(100)).serve();
+    let (get, head) = (server.get(FLOWS).ok(), server.request("HEAD", FLOWS).ok());
     assert_eq!(head.body, b"");
     assert_eq!(get.header("content-length"), get.body.len().to_string());
     for name in ["content-type", "content-length"] {
         assert_eq!(head.header(name), get.header(name), "{name}: {head:?}");
     }
-    let stand = Stand::with_flows(ties(10_000));
-    let head = stand.request("HEAD", FLOWS).ok();
+    let server = Database::with_flows(ties(10_000)).serve();
+    let head = server.request("HEAD", FLOWS).ok();
     assert_eq!(
         (head.header("content-type"), head.header("content-length")),
         ("application/json", "")

@@ -1,17 +1,16 @@
 //! Whatever a table can hold: a right answer that independent parsers read, or one that is clearly none.
 //!
-//! What is right is worked out here from what rusqlite reads of the same table, by the rules of
-//! docs/api.md: six fields are integers and four are text, whatever the database stores; a null stays a null;
-//! what cannot be written as its field's type is refused.
+//! What is right is worked out from what rusqlite reads of the same table. What cannot be written as its field's
+//! type is refused.
 
-use rusqlite::types::ValueRef;
-
-use crate::apart::Apart;
-use crate::document::{Cell, Record, as_seen_through, parse};
-use crate::figures::{Figures, is_soak, short_or_long};
-use crate::stand::{Database, FLOWS, FORMATS, SCHEMA, Stand};
-use crate::wire::{Answer, End, Wire, head_for};
-use flow_window::table::columns::{COLUMNS, ColumnType, SQL_LIST};
+use flow_window::table::columns::{COLUMNS, SQL_LIST};
+use support::database::{Database, SCHEMA, unguarded_schema};
+use support::process::ServerProcess;
+use support::records::{Cell, Record, as_seen_through, parse, written};
+use support::server::TestServer;
+use support::tally::{Tally, is_soak, short_or_long};
+use support::wire::{End, Response, Wire, head_for};
+use support::{FLOWS, FORMATS};
 
 /// A table that takes any type in any column.
 const LOOSE: &str = "
@@ -79,67 +78,37 @@ fn stored(database: &Database, format: &str) -> Result<Vec<Record>, String> {
     let mut rows = statement.query([]).expect("rows");
     let mut records = Vec::new();
     while let Some(row) = rows.next().expect("a row") {
-        let mut record = Record::new();
-        for (i, field) in COLUMNS.iter().enumerate() {
-            let value = row.get_ref(i).expect("a value");
-            let cell = written(value, field.column_type);
-            let cell = cell.ok_or_else(|| format!("{} is {value:?}", field.name))?;
-            if i < 2 && cell == Cell::Null {
-                return Err(format!("{} is null", field.name));
-            }
-            record.push(as_seen_through(format, &cell));
-        }
-        records.push(record);
+        let values = (0..COLUMNS.len()).map(|i| row.get_ref(i).expect("a value"));
+        records.push(as_seen_through(format, written(values)?));
     }
     Ok(records)
-}
-
-/// A value as its field's type; `None` for one that has no such form.
-fn written(value: ValueRef<'_>, kind: ColumnType) -> Option<Cell> {
-    match (value, kind) {
-        (ValueRef::Null, _) => Some(Cell::Null),
-        (ValueRef::Integer(value), ColumnType::Integer) => Some(Cell::Integer(value)),
-        (ValueRef::Integer(value), ColumnType::Text) => Some(Cell::Text(value.to_string())),
-        (ValueRef::Text(bytes), kind) => {
-            let text = std::str::from_utf8(bytes).ok()?;
-            match kind {
-                ColumnType::Text => Some(Cell::Text(text.to_owned())),
-                ColumnType::Integer => text.trim().parse().ok().map(Cell::Integer),
-            }
-        }
-        (ValueRef::Real(real), ColumnType::Integer) => {
-            // Through 128 bits, where a number beyond 64 does not come back as their end.
-            let whole = real as i128;
-            let exact = real.is_finite() && whole as f64 == real;
-            i64::try_from(whole)
-                .ok()
-                .filter(|_| exact)
-                .map(Cell::Integer)
-        }
-        (ValueRef::Real(real), ColumnType::Text) => Some(Cell::Number(real)),
-        (ValueRef::Blob(_), _) => None,
-    }
 }
 
 /// Asks for the whole table in `format` and holds the answer against what is stored.
 ///
 /// A table that can be written has to be, unless `may_refuse`; one that cannot be has to be refused.
 #[track_caller]
-fn hold(stand: &Stand, database: &Database, format: &str, case: &str, may_refuse: bool) -> String {
-    let held = try_to_hold(stand, database, format, may_refuse);
+fn hold(
+    server: &TestServer,
+    database: &Database,
+    format: &str,
+    case: &str,
+    may_refuse: bool,
+) -> String {
+    let held = try_to_hold(server, database, format, may_refuse);
     held.unwrap_or_else(|why| panic!("{case}, {format}: {why}"))
 }
 
 /// As [`hold`]; an error says what is wrong with the answer.
 fn try_to_hold(
-    stand: &Stand,
+    server: &TestServer,
     database: &Database,
     format: &str,
     may_refuse: bool,
 ) -> Result<String, String> {
-    let answer = stand.get(&format!("{FLOWS}.{format}"));
+    let answer = server.get(&format!("{FLOWS}.{format}"));
     let refused = answer.is_problem() || answer.end == End::Cut;
-    if stand.trapped() > 0 {
+    if server.trapped() > 0 {
         return Err(format!("a trap: {answer:?}"));
     }
     let stored = match stored(database, format) {
@@ -156,18 +125,17 @@ fn try_to_hold(
         let (read, stored) = (read.len(), stored.len());
         return Err(format!("{read} flows of {stored}: {answer:?}"));
     }
-    let mut pairs = stored.iter().zip(&read);
-    let differ = |(stored, read): &(&Record, &Record)| {
-        let mut cells = stored.iter().zip(read.iter());
-        cells.any(|(stored, read)| !stored.is_read_as(read))
-    };
-    match pairs.find(differ) {
+    match stored
+        .iter()
+        .zip(&read)
+        .find(|(stored, read)| stored != read)
+    {
         None => Ok("200, read back equal".into()),
         Some((stored, read)) => Err(format!("stored {stored:.300?}, read {read:.300?}")),
     }
 }
 
-fn outcome(answer: &Answer) -> String {
+fn outcome(answer: &Response) -> String {
     if answer.end == End::Cut {
         "connection cut off".into()
     } else if answer.status == 200 {
@@ -179,10 +147,10 @@ fn outcome(answer: &Answer) -> String {
 
 #[test]
 fn every_value_in_every_column_is_read_back_or_refused() {
-    let mut figures = Figures::of("a value of each type in each column");
+    let mut tally = Tally::of("a value of each type in each column");
     let mut wrong = Vec::new();
     let database = Database::with_sql(LOOSE);
-    let stand = database.serve();
+    let server = database.serve();
     for field in &COLUMNS {
         for value in VALUES {
             // BLOBs that are JSONB of a scalar have tests of their own.
@@ -194,8 +162,8 @@ fn every_value_in_every_column_is_read_back_or_refused() {
             // Keys order the answer, so a number that is stored as anything else may be refused.
             let key = matches!(column, "id" | "time");
             for format in FORMATS {
-                match try_to_hold(&stand, &database, format, key) {
-                    Ok(seen) => figures.saw(seen),
+                match try_to_hold(&server, &database, format, key) {
+                    Ok(seen) => tally.saw(seen),
                     Err(why) => wrong.push(format!("{value} in {column}, {format}: {why:.400}")),
                 }
             }
@@ -214,8 +182,8 @@ fn every_value_in_every_column_is_read_back_or_refused() {
         "{count} wrong answers:\n{}",
         wrong.join("\n")
     );
-    assert!(figures.count("200, read back equal") > 500, "{figures}");
-    figures.print();
+    assert!(tally.count("200, read back equal") > 500, "{tally}");
+    tally.print();
 }
 
 /// SQLite writes a REAL into JSON with 15 digits, so that of a longer number another one would arrive. In a
@@ -223,7 +191,7 @@ fn every_value_in_every_column_is_read_back_or_refused() {
 #[test]
 fn a_large_number_stored_as_real_is_read_back_exactly_or_refused() {
     let database = Database::with_sql(LOOSE);
-    let stand = database.serve();
+    let server = database.serve();
     let mut wrong = Vec::new();
     for value in [
         "9007199254740993.0",
@@ -239,7 +207,7 @@ fn a_large_number_stored_as_real_is_read_back_exactly_or_refused() {
         for column in ["duration", "byte_count"] {
             database.execute(&format!("UPDATE flows SET {column} = {value} WHERE id = 2"));
             for format in FORMATS {
-                if let Err(why) = try_to_hold(&stand, &database, format, true) {
+                if let Err(why) = try_to_hold(&server, &database, format, true) {
                     wrong.push(format!("{value} in {column}, {format}: {why:.300}"));
                 }
             }
@@ -256,9 +224,9 @@ fn a_large_number_stored_as_real_is_read_back_exactly_or_refused() {
 
 #[test]
 fn a_blob_that_is_jsonb_of_a_number_or_a_null_is_taken_for_it_and_an_array_is_refused() {
-    let mut figures = Figures::of("a BLOB that is JSONB");
+    let mut tally = Tally::of("a BLOB that is JSONB");
     let database = Database::with_sql(LOOSE);
-    let stand = database.serve();
+    let server = database.serve();
     for (value, cells) in [
         (
             "jsonb('7')",
@@ -272,10 +240,10 @@ fn a_blob_that_is_jsonb_of_a_number_or_a_null_is_taken_for_it_and_an_array_is_re
             "UPDATE flows SET byte_count = {value}, src_comp = {value} WHERE id = 2"
         ));
         for format in FORMATS {
-            let answer = stand.get(&format!("{FLOWS}.{format}"));
+            let answer = server.get(&format!("{FLOWS}.{format}"));
             let Some((integer, text)) = &cells else {
                 assert!(answer.is_problem(), "{value}: {answer:?}");
-                figures.saw(outcome(&answer));
+                tally.saw(outcome(&answer));
                 continue;
             };
             let answer = answer.ok();
@@ -285,23 +253,23 @@ fn a_blob_that_is_jsonb_of_a_number_or_a_null_is_taken_for_it_and_an_array_is_re
                 (integer, text),
                 "{value}: {answer:?}"
             );
-            figures.saw("200, number or null as documented");
+            tally.saw("200, number or null as documented");
         }
     }
-    figures.print();
+    tally.print();
 }
 
 #[test]
 fn a_blob_that_is_jsonb_of_a_text_or_a_truth_value_is_taken_for_it_and_a_damaged_one_is_refused() {
     let database = Database::with_sql(LOOSE);
-    let stand = database.serve();
+    let server = database.serve();
     for (value, text) in [
         ("jsonb('\"x\"')", "x"),
         ("jsonb('true')", "true"),
         ("x'01'", "true"),
     ] {
         database.execute(&format!("UPDATE flows SET src_comp = {value} WHERE id = 2"));
-        let answer = stand.get(FLOWS).ok();
+        let answer = server.get(FLOWS).ok();
         let read = parse("json", &answer.body).unwrap_or_else(|e| panic!("{e}: {answer:?}"));
         assert_eq!(read[1][3], Cell::Text(text.into()), "{value}: {answer:?}");
     }
@@ -315,7 +283,7 @@ fn a_blob_that_is_jsonb_of_a_text_or_a_truth_value_is_taken_for_it_and_a_damaged
     ] {
         database.execute(&format!("UPDATE flows SET src_comp = {value} WHERE id = 2"));
         for format in FORMATS {
-            let answer = stand.get(&format!("{FLOWS}.{format}"));
+            let answer = server.get(&format!("{FLOWS}.{format}"));
             assert!(answer.is_problem(), "{value}: {answer:?}");
         }
     }
@@ -400,16 +368,16 @@ fn insert_texts(database: &Database, texts: &[String]) {
 
 #[test]
 fn every_character_is_read_back_as_it_was_stored() {
-    let mut figures = Figures::of("control, markup, non-character and astral text");
+    let mut tally = Tally::of("control, markup, non-character and astral text");
     let database = Database::with_sql(SCHEMA);
     let texts: Vec<_> = characters().iter().flat_map(|c| around(c)).collect();
     insert_texts(&database, &texts);
-    let stand = database.serve();
+    let server = database.serve();
     for format in FORMATS {
-        let seen = hold(&stand, &database, format, "characters", false);
-        figures.saw_times(seen, texts.len());
+        let seen = hold(&server, &database, format, "characters", false);
+        tally.saw_times(seen, texts.len());
     }
-    figures.print();
+    tally.print();
 }
 
 /// Between plain flows of every length, so that it falls on every one of the 64 bytes taken at once.
@@ -427,15 +395,15 @@ fn a_character_of_meaning_is_seen_wherever_it_falls() {
         }
     }
     insert_texts(&database, &texts);
-    let stand = database.serve();
+    let server = database.serve();
     for format in FORMATS {
-        hold(&stand, &database, format, "characters of meaning", false);
+        hold(&server, &database, format, "characters of meaning", false);
     }
 }
 
 #[test]
 fn text_that_is_not_utf_8_is_refused_or_cut_off_wherever_it_stands() {
-    let mut figures = Figures::of("text that is not UTF-8");
+    let mut tally = Tally::of("text that is not UTF-8");
     let bytes = [
         "ff",
         "61ff",
@@ -453,8 +421,8 @@ fn text_that_is_not_utf_8_is_refused_or_cut_off_wherever_it_stands() {
         "2280",
         "5c80",
     ];
-    let database = Database::with_flows(3_000);
-    let stand = database.serve();
+    let database = Database::generated(3_000);
+    let server = database.serve();
     for column in ["src_comp", "src_port", "dst_comp", "dst_port"] {
         for bytes in bytes {
             // On the first page, at a page's end, and on a later one.
@@ -462,7 +430,7 @@ fn text_that_is_not_utf_8_is_refused_or_cut_off_wherever_it_stands() {
                 let set = format!("{column} = CAST(x'{bytes}' AS TEXT) WHERE id = {id}");
                 database.execute(&format!("UPDATE flows SET {set}"));
                 for format in FORMATS {
-                    figures.saw(hold(&stand, &database, format, &set, false));
+                    tally.saw(hold(&server, &database, format, &set, false));
                 }
                 database.execute(&format!("UPDATE flows SET {column} = '1' WHERE id = {id}"));
             }
@@ -471,13 +439,13 @@ fn text_that_is_not_utf_8_is_refused_or_cut_off_wherever_it_stands() {
             }
         }
     }
-    assert_eq!(figures.count("200, read back equal"), 0, "{figures}");
-    figures.print();
+    assert_eq!(tally.count("200, read back equal"), 0, "{tally}");
+    tally.print();
 }
 
 #[test]
 fn integers_at_both_ends_and_negative_times_keep_their_order_across_portions() {
-    let mut figures = Figures::of("64-bit ends and negative times, in portions of 1 to 3");
+    let mut tally = Tally::of("64-bit ends and negative times, in portions of 1 to 3");
     let database = Database::with_sql(SCHEMA);
     let (min, max) = (i64::MIN, i64::MAX);
     for (id, time) in [
@@ -494,15 +462,15 @@ fn integers_at_both_ends_and_negative_times_keep_their_order_across_portions() {
             "INSERT INTO flows VALUES ({id}, {time}, {min}, '', '', '', '', {max}, {min}, {max})"
         ));
     }
-    let stand = database.serve();
+    let server = database.serve();
     for format in FORMATS {
-        figures.saw(hold(&stand, &database, format, "64-bit ends", false));
+        tally.saw(hold(&server, &database, format, "64-bit ends", false));
         let whole = stored(&database, format).expect("integers");
         for limit in 1..=3 {
             let mut read = Vec::new();
             let mut target = format!("{FLOWS}.{format}?limit={limit}");
             for _ in 0..=whole.len() {
-                let answer = stand.get(&target).ok();
+                let answer = server.get(&target).ok();
                 let part = parse(format, &answer.body);
                 read.extend(part.unwrap_or_else(|e| panic!("{e}: {answer:?}")));
                 let link = answer.header("link").split(['<', '>']).nth(1);
@@ -510,7 +478,7 @@ fn integers_at_both_ends_and_negative_times_keep_their_order_across_portions() {
                 target = format!("/api/v1/stream/{next}");
             }
             assert_eq!(read, whole, "{format}, in portions of {limit}");
-            figures.saw("portions, read back equal");
+            tally.saw("portions, read back equal");
         }
     }
     for (window, count) in [
@@ -521,20 +489,19 @@ fn integers_at_both_ends_and_negative_times_keep_their_order_across_portions() {
         (format!("after_id={min}"), 7),
         ("after_id=-2&scanned_before=-1".to_owned(), 4),
     ] {
-        let answer = stand.get(&format!("{FLOWS}.ndjson?{window}")).ok();
+        let answer = server.get(&format!("{FLOWS}.ndjson?{window}")).ok();
         let read = parse("ndjson", &answer.body).unwrap_or_else(|e| panic!("{e}: {answer:?}"));
         assert_eq!(read.len(), count, "{window}: {answer:?}");
-        figures.saw("window, as many as it holds");
+        tally.saw("window, as many as it holds");
     }
-    assert_eq!(stand.trapped(), 0);
-    figures.print();
+    assert_eq!(server.trapped(), 0);
+    tally.print();
 }
 
 /// The SQL that makes the schema's table and its index under the name `base`, without the guard.
 #[track_caller]
 fn base() -> String {
-    let (table, _) = SCHEMA.split_once("-- The guard").expect("a guard");
-    table
+    unguarded_schema()
         .replace("TABLE IF NOT EXISTS flows", "TABLE base")
         .replace("ON flows", "ON base")
 }
@@ -644,20 +611,20 @@ fn foreign_tables() -> Vec<(&'static str, String, bool)> {
 
 #[test]
 fn a_table_from_elsewhere_is_read_back_or_refused() {
-    let mut figures = Figures::of("views, other columns, keys, indexes and encodings");
+    let mut tally = Tally::of("views, other columns, keys, indexes and encodings");
     for (case, sql, may_refuse) in foreign_tables() {
         let database = Database::with_sql(&sql);
-        let stand = database.serve();
-        let seen = FORMATS.map(|format| hold(&stand, &database, format, case, may_refuse));
-        seen.into_iter().for_each(|seen| figures.saw(seen));
-        let portion = stand.get(&format!("{FLOWS}?limit=2100"));
+        let server = database.serve();
+        let seen = FORMATS.map(|format| hold(&server, &database, format, case, may_refuse));
+        seen.into_iter().for_each(|seen| tally.saw(seen));
+        let portion = server.get(&format!("{FLOWS}?limit=2100"));
         assert!(
             portion.is_problem() || portion.status == 200 && portion.end == End::Clean,
             "{case}: {portion:?}"
         );
-        println!("  {case}: {}", outcome(&stand.get(FLOWS)));
+        println!("  {case}: {}", outcome(&server.get(FLOWS)));
     }
-    figures.print();
+    tally.print();
 }
 
 #[test]
@@ -668,8 +635,8 @@ fn a_filter_is_exact_also_where_a_column_does_not_regard_case() {
         "INSERT INTO flows VALUES (1, 1, 0, 'C1', 'N1', 'C2', '443', 6, 1, 52), \
          (2, 1, 0, 'c1', 'N1', 'C2', '443', 6, 1, 52)",
     );
-    let stand = database.serve();
-    let answer = stand.get(&format!("{FLOWS}.ndjson?src_comp=c1")).ok();
+    let server = database.serve();
+    let answer = server.get(&format!("{FLOWS}.ndjson?src_comp=c1")).ok();
     let read = parse("ndjson", &answer.body).unwrap_or_else(|e| panic!("{e}: {answer:?}"));
     assert_eq!(read.len(), 1, "one flow has c1, the other C1: {answer:?}");
     assert_eq!(read[0][0], Cell::Integer(2), "{answer:?}");
@@ -680,10 +647,10 @@ fn a_filter_is_exact_also_where_a_column_does_not_regard_case() {
 #[test]
 fn an_id_stored_as_real_is_refused_or_counts_for_the_watermark() {
     let database = Database::with_sql(LOOSE);
-    let stand = database.serve();
-    stand.get(FLOWS).ok();
+    let server = database.serve();
+    server.get(FLOWS).ok();
     database.execute("UPDATE flows SET id = 4.0 WHERE id = 3");
-    let answer = stand.get(FLOWS);
+    let answer = server.get(FLOWS);
     if !answer.is_problem() {
         let answer = answer.ok();
         assert_eq!(answer.header("flow-watermark"), "4", "{answer:?}");
@@ -698,9 +665,9 @@ fn ids_that_repeat_are_refused_or_all_served() {
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) \
          INSERT INTO flows SELECT 4, 4, 0, 'C' || i, 'N1', 'C2', '443', 6, 1, 52 FROM n",
     );
-    let stand = database.serve();
+    let server = database.serve();
     for format in FORMATS {
-        let answer = stand.get(&format!("{FLOWS}.{format}"));
+        let answer = server.get(&format!("{FLOWS}.{format}"));
         if answer.is_problem() || answer.end == End::Cut {
             continue;
         }
@@ -711,24 +678,24 @@ fn ids_that_repeat_are_refused_or_all_served() {
 
 #[test]
 fn a_text_of_a_mebibyte_is_read_back() {
-    let mut figures = Figures::of("texts of 1 MiB in four columns");
+    let mut tally = Tally::of("texts of 1 MiB in four columns");
     let texts: Vec<_> = ["x", "\"", "\u{1}", "&", "\u{ffff}", "🙂", "\r", ","]
         .iter()
         .map(|character| character.repeat((1 << 20) / character.len()))
         .collect();
     let database = Database::with_sql(SCHEMA);
     insert_texts(&database, &texts);
-    let stand = database.serve();
+    let server = database.serve();
     for format in FORMATS {
-        let seen = hold(&stand, &database, format, "texts of 1 MiB", false);
-        figures.saw_times(seen, texts.len());
+        let seen = hold(&server, &database, format, "texts of 1 MiB", false);
+        tally.saw_times(seen, texts.len());
     }
-    figures.print();
+    tally.print();
 }
 
 #[test]
 fn a_text_beyond_the_hosts_row_is_a_problem_and_the_flows_before_it_are_none_the_worse() {
-    let mut figures = Figures::of("a text of 140 MiB");
+    let mut tally = Tally::of("a text of 140 MiB");
     let base = base();
     let database = Database::with_sql(&format!(
         "{base}; INSERT INTO base WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
@@ -737,16 +704,16 @@ fn a_text_beyond_the_hosts_row_is_a_problem_and_the_flows_before_it_are_none_the
          iif(id = 40, hex(zeroblob(70 << 20)), src_comp) AS src_comp, src_port, dst_comp, dst_port, \
          protocol, packet_count, byte_count FROM base;"
     ));
-    let stand = database.serve();
-    let answer = stand.get(&format!("{FLOWS}.ndjson"));
+    let server = database.serve();
+    let answer = server.get(&format!("{FLOWS}.ndjson"));
     let refused = answer.is_problem() || answer.end == End::Cut;
-    assert!(refused && stand.trapped() == 0, "{answer:?}");
-    figures.saw(outcome(&answer));
-    let before = stand.get(&format!("{FLOWS}?scanned_before=39")).ok();
+    assert!(refused && server.trapped() == 0, "{answer:?}");
+    tally.saw(outcome(&answer));
+    let before = server.get(&format!("{FLOWS}?scanned_before=39")).ok();
     let read = parse("json", &before.body).unwrap_or_else(|e| panic!("{e}: {before:?}"));
     assert_eq!(read.len(), 39, "{before:?}");
-    figures.saw("200, the 39 flows before it");
-    figures.print();
+    tally.saw("200, the 39 flows before it");
+    tally.print();
 }
 
 /// What the server's memory may reach for one window of texts of 1 MiB, in KiB. SQLite packs a page up to
@@ -770,27 +737,27 @@ fn long_texts(count: usize, short: usize) -> Database {
 
 /// Notes the most memory that the server has held, prints the row, and asserts the bound.
 #[track_caller]
-fn bounded(mut figures: Figures, apart: &mut Apart, before: u64) {
-    let peak = apart.peak();
-    figures.note(format!(
+fn bounded(mut tally: Tally, process: &mut ServerProcess, before: u64) {
+    let peak = process.peak();
+    tally.note(format!(
         "memory {} MiB before, {} MiB at its peak",
         before >> 10,
         peak >> 10
     ));
-    assert_eq!(apart.held().trapped, 0, "{figures}");
-    assert!(peak < MOST_FOR_LONG_TEXTS, "{figures}");
-    figures.print();
+    assert_eq!(process.held().trapped, 0, "{tally}");
+    assert!(peak < MOST_FOR_LONG_TEXTS, "{tally}");
+    tally.print();
 }
 
 #[test]
 fn a_window_of_texts_of_a_mebibyte_is_served_in_bounded_memory() {
     let count = short_or_long(600, 3_000);
-    let mut figures = Figures::of(format!("{count} texts of 1 MiB in a window"));
+    let mut tally = Tally::of(format!("{count} texts of 1 MiB in a window"));
     let database = long_texts(count, 0);
-    let mut apart = Apart::serve(&database);
-    let before = apart.at_rest().resident;
+    let mut process = ServerProcess::serve(&database);
+    let before = process.at_rest().resident;
     for format in short_or_long(&["ndjson"][..], &FORMATS[..]) {
-        let answer = Wire::open(apart.address()).ask(&format!("{FLOWS}.{format}"), &[]);
+        let answer = Wire::open(process.address()).ask(&format!("{FLOWS}.{format}"), &[]);
         let answer = answer.ok();
         assert!(answer.body.len() > count << 20, "{answer:?}");
         let lines = answer.body.iter().filter(|b| **b == b'\n').count();
@@ -801,23 +768,23 @@ fn a_window_of_texts_of_a_mebibyte_is_served_in_bounded_memory() {
             _ => 0,
         };
         assert_eq!(lines as i64, count as i64 + around, "{answer:?}");
-        figures.saw("200, whole");
+        tally.saw("200, whole");
     }
-    bounded(figures, &mut apart, before);
+    bounded(tally, &mut process, before);
 }
 
 #[test]
 fn texts_of_a_mebibyte_behind_short_ones_are_served_in_bounded_memory() {
-    let mut figures = Figures::of("2,000 texts of 1 MiB behind a first page of short ones");
+    let mut tally = Tally::of("2,000 texts of 1 MiB behind a first page of short ones");
     let database = long_texts(2_500, 500);
-    let mut apart = Apart::serve(&database);
-    let before = apart.at_rest().resident;
-    let mut wire = Wire::open(apart.address());
-    assert!(wire.send(head_for(&format!("{FLOWS}.ndjson"), &[]).as_bytes()));
+    let mut process = ServerProcess::serve(&database);
+    let before = process.at_rest().resident;
+    let mut wire = Wire::open(process.address());
+    assert!(wire.send(head_for(&format!("{FLOWS}.ndjson"), &[])));
     // The first page was short, so the second is asked for with all the flows that a page can have.
     let read = wire.read(40 << 20).len();
     assert_eq!(read, 40 << 20, "cut off");
-    figures.saw("200, the first 40 MiB");
+    tally.saw("200, the first 40 MiB");
     drop(wire);
-    bounded(figures, &mut apart, before);
+    bounded(tally, &mut process, before);
 }

@@ -6,10 +6,12 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::figures::Figures;
-use crate::namespace::{Disk, Need};
-use crate::stand::{Database, FLOWS, FORMATS, Stand};
-use crate::wire::End;
+use support::database::Database;
+use support::namespace::{Disk, Need};
+use support::server::TestServer;
+use support::tally::Tally;
+use support::wire::End;
+use support::{FLOWS, FORMATS};
 
 /// Pages of 500, 3,000 and 1,200.
 const COUNT: u32 = 4_700;
@@ -39,7 +41,7 @@ struct Sound {
 impl Sound {
     #[track_caller]
     fn new(left: Left) -> Self {
-        let database = Database::with_flows(COUNT);
+        let database = Database::generated(COUNT);
         if left == Left::Rollback {
             database.execute("PRAGMA journal_mode = DELETE");
         }
@@ -50,9 +52,9 @@ impl Sound {
             writer.execute_batch(raise).expect("an update");
             writer
         });
-        let stand = database.serve();
-        let bodies = FORMATS.map(|format| stand.get(&format!("{FLOWS}.{format}")).ok().body);
-        stand.settle();
+        let server = database.serve();
+        let bodies = FORMATS.map(|format| server.get(&format!("{FLOWS}.{format}")).ok().body);
+        server.settle();
         Self {
             database,
             _writer: writer,
@@ -73,13 +75,13 @@ impl Sound {
 
     /// Asks for everything in each format; gives which of the answers were problems.
     #[track_caller]
-    fn ask(&self, stand: &Stand) -> [bool; 4] {
+    fn ask(&self, server: &TestServer) -> [bool; 4] {
         std::array::from_fn(|i| {
-            let answer = stand.get(&format!("{FLOWS}.{}", FORMATS[i]));
+            let answer = server.get(&format!("{FLOWS}.{}", FORMATS[i]));
             let whole = answer.status == 200 && answer.end == End::Clean;
             let same = whole && answer.body == self.bodies[i];
             let refused = answer.status == 503 && answer.is_problem();
-            assert!(same || refused, "{answer:?}\n{}", stand.log());
+            assert!(same || refused, "{answer:?}\n{}", server.log());
             refused
         })
     }
@@ -88,7 +90,7 @@ impl Sound {
 /// Serves a database of each state from a folder that `befall` makes, through a fault that it begins and ends.
 #[track_caller]
 fn serve_through(fault: &str, befall: impl Fn(&mut dyn FnMut(&Path, &dyn Fn(bool)))) {
-    let mut figures = Figures::of(fault);
+    let mut tally = Tally::of(fault);
     for (left, known_as) in [
         (Left::Rollback, "rollback journal"),
         (Left::Closed, "write-ahead log, not there yet"),
@@ -98,17 +100,17 @@ fn serve_through(fault: &str, befall: impl Fn(&mut dyn FnMut(&Path, &dyn Fn(bool
         befall(&mut |folder, set_fault| {
             sound.copy_to(folder);
             set_fault(true);
-            let stand = Stand::over(&folder.join("sqlite_db.db"));
-            for refused in sound.ask(&stand) {
+            let server = Database::at(folder.join("sqlite_db.db")).serve();
+            for refused in sound.ask(&server) {
                 let what = if refused { "503" } else { "whole" };
-                figures.saw(format!("{what} ({known_as})"));
+                tally.saw(format!("{what} ({known_as})"));
             }
             set_fault(false);
-            assert_eq!(sound.ask(&stand), [false; 4], "{fault}, {left:?}, mended");
-            stand.settle();
+            assert_eq!(sound.ask(&server), [false; 4], "{fault}, {left:?}, mended");
+            server.settle();
         });
     }
-    figures.print();
+    tally.print();
 }
 
 /// As [`serve_through`], on a disk of its own to which `set_fault` happens.

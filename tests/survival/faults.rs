@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use standin::faults::{Fault, Point};
-
-use crate::document::parse;
-use crate::figures::{Figures, is_soak};
-use crate::stand::{Database, FLOWS, Stand};
-use crate::wire::{Answer, End, Wire, head_for, inflate, wait_until};
+use support::FLOWS;
+use support::database::Database;
+use support::records::parse;
+use support::server::TestServer;
+use support::tally::{Tally, is_soak};
+use support::wire::{End, Response, Wire, head_for, inflate, wait_until};
 
 /// Pages of 500, 3,000 and 1,200.
 const COUNT: u32 = 4_700;
@@ -52,20 +53,20 @@ const fn asked(format: &'static str, query: &'static str, gzip: bool) -> Asked {
 
 impl Asked {
     #[track_caller]
-    fn of(self, stand: &Stand) -> Answer {
+    fn of(self, server: &TestServer) -> Response {
         let Self { format, query, .. } = self;
         let target = format!("{FLOWS}?format={format}&{query}");
         let target = target.trim_end_matches('&');
         let coding = if self.gzip { "gzip" } else { "identity" };
-        Wire::open(stand.address()).ask(target, &[("Accept-Encoding", coding)])
+        Wire::open(server.address()).ask(target, &[("Accept-Encoding", coding)])
     }
 
     /// How often each point is passed by a whole answer, and the answer.
     #[track_caller]
-    fn passes(self, database: &Database) -> ([usize; 5], Answer) {
-        let stand = database.serve();
-        let whole = self.of(&stand).ok();
-        let passes = Point::ALL.map(|point| stand.faults().passed(point));
+    fn passes(self, database: &Database) -> ([usize; 5], Response) {
+        let server = database.serve();
+        let whole = self.of(&server).ok();
+        let passes = Point::ALL.map(|point| server.faults().passed(point));
         assert!(passes.iter().all(|n| *n > 0), "{self:?}: {passes:?}");
         (passes, whole)
     }
@@ -74,47 +75,47 @@ impl Asked {
 /// Strikes once at each pass of each point, and has `judge` say what the client saw.
 #[track_caller]
 fn strike_everywhere(
-    figures: &mut Figures,
+    tally: &mut Tally,
     fault: &Fault,
-    judge: impl Fn(Asked, &Answer, &Answer) -> &'static str,
+    judge: impl Fn(Asked, &Response, &Response) -> &'static str,
 ) {
-    let database = Database::with_flows(COUNT);
+    let database = Database::generated(COUNT);
     let more = if is_soak() { &QUESTIONS[..] } else { &[] };
     let mut waiting = Vec::new();
     for asked in FORMATS.iter().chain(more).copied() {
         let (passes, whole) = asked.passes(&database);
         for (point, passes) in Point::ALL.into_iter().zip(passes) {
             for nth in 1..=passes {
-                let stand = database.serve();
-                stand.faults().plan(point, nth..=nth, fault.clone());
-                let answer = asked.of(&stand);
+                let server = database.serve();
+                server.faults().plan(point, nth..=nth, fault.clone());
+                let answer = asked.of(&server);
                 let place = format!("{fault:?} at {point:?} {nth} of {passes}, {asked:?}");
-                assert_eq!(stand.faults().struck(), 1, "{place}: {answer:?}");
+                assert_eq!(server.faults().struck(), 1, "{place}: {answer:?}");
                 // A statement's thread that dies before it has begun is an error to the guest, no trap.
                 let unannounced = !answer.is_problem() && answer.end == End::Clean;
                 let traps = usize::from(*fault == Fault::Trap && unannounced);
-                wait_until(&place, || stand.trapped() >= traps);
-                assert_eq!(stand.trapped(), traps, "{place}: {answer:?}");
-                figures.saw(judge(asked, &answer, &whole));
-                stand.faults().clear();
-                let next = asked.of(&stand);
+                wait_until(&place, || server.trapped() >= traps);
+                assert_eq!(server.trapped(), traps, "{place}: {answer:?}");
+                tally.saw(judge(asked, &answer, &whole));
+                server.faults().clear();
+                let next = asked.of(&server);
                 assert!(
                     next.status == 200 && next.end == End::Clean && next.body == whole.body,
                     "{place}, the next request: {next:?}"
                 );
-                waiting.push(stand);
+                waiting.push(server);
                 if waiting.len() >= WAITING {
-                    waiting.drain(..).for_each(|stand| stand.settle());
+                    waiting.drain(..).for_each(|server| server.settle());
                 }
             }
         }
     }
-    waiting.drain(..).for_each(|stand| stand.settle());
+    waiting.drain(..).for_each(|server| server.settle());
 }
 
 /// An answer that has failed must look failed.
 #[track_caller]
-fn failed(_: Asked, answer: &Answer, whole: &Answer) -> &'static str {
+fn failed(_: Asked, answer: &Response, whole: &Response) -> &'static str {
     if answer.is_problem() {
         return if answer.status == 503 {
             "503 problem"
@@ -147,11 +148,11 @@ fn an_error_of_the_database_is_an_error_status_or_a_cut_connection() {
         "no such table: flows",
         "interrupted",
     ] {
-        let mut figures = Figures::of(format!(
+        let mut tally = Tally::of(format!(
             "database says \"{message}\" once, at each point of an answer"
         ));
-        strike_everywhere(&mut figures, &Fault::Fail(message.into()), failed);
-        figures.print();
+        strike_everywhere(&mut tally, &Fault::Fail(message.into()), failed);
+        tally.print();
         if !is_soak() && message == "database is locked" {
             break;
         }
@@ -160,16 +161,16 @@ fn an_error_of_the_database_is_an_error_status_or_a_cut_connection() {
 
 #[test]
 fn a_connection_that_is_gone_is_not_used_again() {
-    let mut figures = Figures::of("connection gone, at each point of an answer");
-    strike_everywhere(&mut figures, &Fault::Gone, failed);
-    figures.print();
+    let mut tally = Tally::of("connection gone, at each point of an answer");
+    strike_everywhere(&mut tally, &Fault::Gone, failed);
+    tally.print();
 }
 
 #[test]
 fn a_page_that_is_too_large_once_is_read_again_in_parts() {
-    let mut figures = Figures::of("row above the host's limit once, at each point of an answer");
+    let mut tally = Tally::of("row above the host's limit once, at each point of an answer");
     let fault = Fault::Fail("query result exceeds limit of 134217728 bytes".into());
-    strike_everywhere(&mut figures, &fault, |asked, answer, whole| {
+    strike_everywhere(&mut tally, &fault, |asked, answer, whole| {
         if answer.status == 200 && answer.end == End::Clean {
             // The pages differ, and with them where gzip was flushed.
             assert_eq!(answer.decoded(), whole.decoded(), "{asked:?}: {answer:?}");
@@ -177,27 +178,27 @@ fn a_page_that_is_too_large_once_is_read_again_in_parts() {
         }
         failed(asked, answer, whole)
     });
-    assert!(figures.count("whole answer") > 0, "{figures}");
-    figures.print();
+    assert!(tally.count("whole answer") > 0, "{tally}");
+    tally.print();
 }
 
 #[test]
 fn a_database_that_stalls_delays_the_answer_and_nothing_else() {
-    let mut figures = Figures::of("database stalls for 30 ms, at each point of an answer");
+    let mut tally = Tally::of("database stalls for 30 ms, at each point of an answer");
     let fault = Fault::Delay(Duration::from_millis(30));
-    strike_everywhere(&mut figures, &fault, |asked, answer, whole| {
+    strike_everywhere(&mut tally, &fault, |asked, answer, whole| {
         let same = answer.status == 200 && answer.end == End::Clean && answer.body == whole.body;
         assert!(same, "{asked:?}: {answer:?}");
         "whole answer"
     });
-    figures.print();
+    tally.print();
 }
 
 /// A trap is the one fault that the component cannot tell the client of: the host ends the body cleanly.
 #[test]
 fn a_trap_is_a_500_or_an_answer_that_json_xml_and_gzip_readers_reject() {
-    let mut figures = Figures::of("trap, at each point of an answer");
-    strike_everywhere(&mut figures, &Fault::Trap, |asked, answer, whole| {
+    let mut tally = Tally::of("trap, at each point of an answer");
+    strike_everywhere(&mut tally, &Fault::Trap, |asked, answer, whole| {
         if answer.is_problem() {
             return "500 problem";
         }
@@ -227,24 +228,24 @@ fn a_trap_is_a_500_or_an_answer_that_json_xml_and_gzip_readers_reject() {
         assert!(parsed.is_err(), "a parser takes it for whole: {answer:?}");
         "200, ended by the host, JSON or XML parser rejects it"
     });
-    assert!(figures.count("500 by the host") > 0, "{figures}");
+    assert!(tally.count("500 by the host") > 0, "{tally}");
     let rejected = "200, ended by the host, JSON or XML parser rejects it";
-    assert!(figures.count(rejected) > 0, "{figures}");
-    figures.print();
+    assert!(tally.count(rejected) > 0, "{tally}");
+    tally.print();
 }
 
 #[test]
 fn a_writer_that_locks_the_database_in_the_middle_of_an_answer_cuts_it_off() {
-    let mut figures = Figures::of("writer holds an exclusive lock in the middle of an answer");
+    let mut tally = Tally::of("writer holds an exclusive lock in the middle of an answer");
     // Many more flows than socket buffers hold, and no write-ahead log, which would let both work.
-    let database = Database::with_flows(200_000);
+    let database = Database::generated(200_000);
     database.execute("PRAGMA journal_mode = DELETE");
-    let stand = database.serve();
-    let mut readers: Vec<_> = crate::stand::FORMATS
+    let server = database.serve();
+    let mut readers: Vec<_> = support::FORMATS
         .iter()
         .map(|format| {
-            let mut wire = Wire::open(stand.address());
-            wire.send(head_for(&format!("{FLOWS}.{format}"), &[]).as_bytes());
+            let mut wire = Wire::open(server.address());
+            wire.send(head_for(&format!("{FLOWS}.{format}"), &[]));
             wire
         })
         .collect();
@@ -253,35 +254,35 @@ fn a_writer_that_locks_the_database_in_the_middle_of_an_answer_cuts_it_off() {
     let writer = database.connect();
     writer.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
     for reader in &mut readers {
-        let rest = reader.read(usize::MAX >> 1);
+        let rest = reader.rest();
         assert!(
             !rest.ends_with(b"\r\n0\r\n\r\n") && rest.len() > 1000,
             "ended as if it were whole, {} bytes",
             rest.len()
         );
-        figures.saw("200, connection cut off");
+        tally.saw("200, connection cut off");
     }
-    let answer = stand.get(FLOWS);
+    let answer = server.get(FLOWS);
     assert!(answer.is_problem() && answer.status == 503, "{answer:?}");
     assert_eq!(answer.header("retry-after"), "5", "{answer:?}");
-    figures.saw("503 problem with Retry-After");
+    tally.saw("503 problem with Retry-After");
     writer.execute_batch("COMMIT").expect("a commit");
-    stand.get(&format!("{FLOWS}?limit=3")).ok();
-    assert_eq!(stand.trapped(), 0, "{}", stand.log());
-    stand.settle();
-    figures.print();
+    server.get(&format!("{FLOWS}?limit=3")).ok();
+    assert_eq!(server.trapped(), 0, "{}", server.log());
+    server.settle();
+    tally.print();
 }
 
 /// Several requests for the same answer at a fresh instance, whose first one waits for the database.
 #[track_caller]
-fn asked_together(stand: &Stand) -> Vec<Answer> {
+fn asked_together(server: &TestServer) -> Vec<Response> {
     let patience = Fault::Delay(Duration::from_millis(200));
-    stand.faults().plan(Point::Open, 1..=1, patience);
-    let ask = || stand.get(&format!("{FLOWS}?limit=3"));
+    server.faults().plan(Point::Open, 1..=1, patience);
+    let ask = || server.get(&format!("{FLOWS}?limit=3"));
     std::thread::scope(|scope| {
         let first = scope.spawn(ask);
         wait_until("the first request", || {
-            stand.faults().passed(Point::Open) > 0
+            server.faults().passed(Point::Open) > 0
         });
         let rest: Vec<_> = (1..8).map(|_| scope.spawn(ask)).collect();
         let all = std::iter::once(first).chain(rest);
@@ -291,14 +292,14 @@ fn asked_together(stand: &Stand) -> Vec<Answer> {
 
 #[test]
 fn requests_that_come_together_check_the_database_once() {
-    let database = Database::with_flows(10);
-    let stand = database.serve();
-    for answer in asked_together(&stand) {
+    let database = Database::generated(10);
+    let server = database.serve();
+    for answer in asked_together(&server) {
         answer.ok();
     }
     // A page each; and plan and types once for each instance, of which the host makes more than one when
     // it is busy.
-    let (statements, instances) = (stand.faults().passed(Point::Prepare), stand.started());
+    let (statements, instances) = (server.faults().passed(Point::Prepare), server.started());
     assert!(instances < 8, "{instances} instances");
     assert!(
         statements <= 8 + 2 * instances,
@@ -308,11 +309,11 @@ fn requests_that_come_together_check_the_database_once() {
 
 #[test]
 fn a_check_that_fails_fails_the_request_that_made_it_and_no_other() {
-    let database = Database::with_flows(10);
-    let stand = database.serve();
+    let database = Database::generated(10);
+    let server = database.serve();
     let fault = Fault::Fail("database is locked".into());
-    stand.faults().plan(Point::Prepare, 1..=1, fault);
-    let answers = asked_together(&stand);
+    server.faults().plan(Point::Prepare, 1..=1, fault);
+    let answers = asked_together(&server);
     let busy = answers.iter().filter(|answer| answer.status == 503);
     assert_eq!(busy.count(), 1, "{answers:?}");
     let whole = answers.iter().filter(|answer| answer.status == 200);

@@ -5,10 +5,12 @@ use std::io::Read as _;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use crate::figures::{Figures, short_or_long};
-use crate::random::Random;
-use crate::stand::{Database, FLOWS, Stand};
-use crate::wire::{End, PATIENCE, Wire, head_for};
+use support::FLOWS;
+use support::database::Database;
+use support::random::Random;
+use support::server::TestServer;
+use support::tally::{Tally, short_or_long};
+use support::wire::{End, PATIENCE, Wire, head_for};
 
 /// Heads by what is wrong with them.
 fn heads() -> Vec<(&'static str, Vec<u8>)> {
@@ -185,9 +187,9 @@ const SILENCE: Duration = Duration::from_millis(250);
 
 /// Sends a head and a last request, and says what comes back before the server hangs up.
 #[track_caller]
-fn send(stand: &Stand, case: &str, head: &[u8]) -> String {
+fn send(server: &TestServer, case: &str, head: &[u8]) -> String {
     let start = Instant::now();
-    let mut wire = Wire::open(stand.address());
+    let mut wire = Wire::open(server.address());
     // The server may answer and hang up before it has taken all.
     _ = wire.send(head) && wire.send(LAST);
     _ = wire.socket().set_read_timeout(Some(SILENCE));
@@ -208,7 +210,7 @@ fn send(stand: &Stand, case: &str, head: &[u8]) -> String {
         }
     }
     assert!(start.elapsed() < PATIENCE, "{case}: {:?}", start.elapsed());
-    assert_eq!(stand.trapped(), 0, "{case}: {}", stand.log());
+    assert_eq!(server.trapped(), 0, "{case}: {}", server.log());
     if !came.starts_with(b"HTTP/1.") {
         // HTTP/2 says goodbye in frames of its own.
         return "connection closed".into();
@@ -223,8 +225,8 @@ fn send(stand: &Stand, case: &str, head: &[u8]) -> String {
 }
 
 #[track_caller]
-fn works(stand: &Stand, case: &str) {
-    let answer = stand.get(&format!("{FLOWS}?limit=1"));
+fn works(server: &TestServer, case: &str) {
+    let answer = server.get(&format!("{FLOWS}?limit=1"));
     assert!(
         answer.status == 200 && answer.end == End::Clean,
         "after {case}: {answer:?}"
@@ -233,23 +235,23 @@ fn works(stand: &Stand, case: &str) {
 
 #[test]
 fn a_malformed_or_oversized_head_is_refused_and_the_next_request_works() {
-    let mut figures = Figures::of("malformed and oversized heads");
-    let database = Database::with_flows(10);
-    let stand = database.serve();
+    let mut tally = Tally::of("malformed and oversized heads");
+    let database = Database::generated(10);
+    let server = database.serve();
     for (case, head) in heads() {
-        figures.saw(send(&stand, case, &head));
-        works(&stand, case);
+        tally.saw(send(&server, case, &head));
+        works(&server, case);
     }
-    stand.settle();
-    figures.print();
+    server.settle();
+    tally.print();
 }
 
 #[test]
 fn a_head_with_noise_in_it_is_answered_or_refused_and_the_next_request_works() {
     let count = short_or_long(400, 20_000);
-    let mut figures = Figures::of("heads with random bytes changed");
-    let database = Database::with_flows(10);
-    let stand = database.serve();
+    let mut tally = Tally::of("heads with random bytes changed");
+    let database = Database::generated(10);
+    let server = database.serve();
     let good = head_for(
         &format!("{FLOWS}?scanned_after=0&limit=2&format=xml&cursor=AAAA"),
         &[
@@ -270,24 +272,24 @@ fn a_head_with_noise_in_it_is_answered_or_refused_and_the_next_request_works() {
             }
         }
         let case = String::from_utf8_lossy(&head).into_owned();
-        figures.saw(send(&stand, &case, &head));
+        tally.saw(send(&server, &case, &head));
         if i % 16 == 0 {
-            works(&stand, &case);
+            works(&server, &case);
         }
     }
-    works(&stand, "all of them");
-    stand.settle();
-    figures.print();
+    works(&server, "all of them");
+    server.settle();
+    tally.print();
 }
 
 #[test]
 fn a_head_that_arrives_byte_by_byte_is_answered() {
-    let database = Database::with_flows(10);
-    let stand = database.serve();
-    let mut wire = Wire::open(stand.address());
+    let database = Database::generated(10);
+    let server = database.serve();
+    let mut wire = Wire::open(server.address());
     wire.socket().set_nodelay(true).expect("no delay");
     for byte in head_for(&format!("{FLOWS}?limit=1"), &[]).as_bytes() {
-        assert!(wire.send(&[*byte]));
+        assert!(wire.send([*byte]));
         std::thread::sleep(Duration::from_millis(2));
     }
     wire.answer().ok();
@@ -295,9 +297,9 @@ fn a_head_that_arrives_byte_by_byte_is_answered() {
 
 #[test]
 fn a_hundred_requests_in_one_go_get_a_hundred_answers_in_order() {
-    let database = Database::with_flows(200);
-    let stand = database.serve();
-    let mut wire = Wire::open(stand.address());
+    let database = Database::generated(200);
+    let server = database.serve();
+    let mut wire = Wire::open(server.address());
     let heads = (1..=100).map(|n| head_for(&format!("{FLOWS}.csv?limit={n}"), &[]));
     assert!(wire.send(heads.collect::<String>().as_bytes()));
     for n in 1..=100 {
@@ -305,5 +307,5 @@ fn a_hundred_requests_in_one_go_get_a_hundred_answers_in_order() {
         let lines = answer.body.iter().filter(|b| **b == b'\n').count();
         assert_eq!(lines, n + 1, "{answer:?}");
     }
-    assert_eq!(stand.trapped(), 0);
+    assert_eq!(server.trapped(), 0);
 }

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
+use http::{Request, Version};
 use standin::faults::{Fault, Point};
+use support::database::Database;
+use support::wire::{End, PATIENCE, Response, Wire};
+use support::{FLOWS, FORMATS};
 use tokio::net::TcpStream;
-use ureq::http::{Request, Version};
-
-use crate::stand::{Database, FLOWS, FORMATS};
-use crate::wire::{Answer, End, PATIENCE, Wire};
 
 /// Pages of 500, 3,000 and 1,200.
 const COUNT: u32 = 4_700;
@@ -21,7 +21,7 @@ pub(crate) fn ask(
     method: &str,
     target: &str,
     headers: &[(&str, &str)],
-) -> Answer {
+) -> Response {
     let mut request = Request::builder()
         .method(method)
         .uri(format!("http://flows{target}"))
@@ -37,14 +37,8 @@ pub(crate) fn ask(
     answer.unwrap_or_else(|_| panic!("{method} {target}: the server says nothing more"))
 }
 
-async fn exchange(address: SocketAddr, request: Request<()>) -> Answer {
-    let mut answer = Answer {
-        request: format!("{request:?}"),
-        status: 0,
-        head: String::new(),
-        body: Vec::new(),
-        end: End::Cut,
-    };
+async fn exchange(address: SocketAddr, request: Request<()>) -> Response {
+    let mut answer = Response::to(format!("{request:?}"));
     let socket = TcpStream::connect(address).await.expect("a connection");
     let (sender, connection) = h2::client::handshake(socket).await.expect("HTTP/2");
     tokio::spawn(connection);
@@ -77,7 +71,7 @@ async fn exchange(address: SocketAddr, request: Request<()>) -> Answer {
 }
 
 /// The head without the moment at which it was written.
-fn timeless(answer: &Answer) -> Vec<&str> {
+fn timeless(answer: &Response) -> Vec<&str> {
     let lines = answer.head.lines();
     let mut lines: Vec<_> = lines.filter(|line| !line.starts_with("date: ")).collect();
     lines.sort_unstable();
@@ -86,8 +80,8 @@ fn timeless(answer: &Answer) -> Vec<&str> {
 
 #[test]
 fn head_has_the_head_of_get_and_a_clean_end() {
-    let database = Database::with_flows(COUNT);
-    let stand = database.serve();
+    let database = Database::generated(COUNT);
+    let server = database.serve();
     let mut targets = vec![
         "/api/v1/extent".to_owned(),
         "/api/v1/schema/bigquery".to_owned(),
@@ -103,29 +97,29 @@ fn head_has_the_head_of_get_and_a_clean_end() {
     }
     for target in &targets {
         for headers in [&[][..], &GZIP] {
-            let got = ask(stand.address(), "GET", target, headers);
+            let got = ask(server.address(), "GET", target, headers);
             assert!(got.status > 0 && got.end == End::Clean, "{got:?}");
             // A stream error came in most tries, not in all.
             for _ in 0..3 {
-                let head = ask(stand.address(), "HEAD", target, headers);
+                let head = ask(server.address(), "HEAD", target, headers);
                 assert!(head.body.is_empty() && head.end == End::Clean, "{head:?}");
                 assert_eq!(timeless(&head), timeless(&got), "{target}");
             }
         }
     }
-    assert_eq!(stand.trapped(), 0, "{}", stand.log());
+    assert_eq!(server.trapped(), 0, "{}", server.log());
 }
 
 #[test]
 fn get_has_the_body_that_it_has_over_http_1_1() {
-    let database = Database::with_flows(COUNT);
-    let stand = database.serve();
+    let database = Database::generated(COUNT);
+    let server = database.serve();
     for format in FORMATS {
         for headers in [&[][..], &GZIP] {
             for query in ["", "?limit=3", "?after_id=4700", "?limit=3000"] {
                 let target = format!("{FLOWS}.{format}{query}");
-                let other = Wire::open(stand.address()).ask(&target, headers).ok();
-                let answer = ask(stand.address(), "GET", &target, headers).ok();
+                let other = Wire::open(server.address()).ask(&target, headers).ok();
+                let answer = ask(server.address(), "GET", &target, headers).ok();
                 assert!(answer.body == other.body, "{answer:?}\n{other:?}");
                 assert_eq!(answer.header("etag"), other.header("etag"), "{answer:?}");
                 assert_eq!(answer.header("link"), other.header("link"), "{answer:?}");
@@ -136,18 +130,18 @@ fn get_has_the_body_that_it_has_over_http_1_1() {
 
 #[test]
 fn an_answer_that_fails_in_its_middle_is_a_stream_error() {
-    let database = Database::with_flows(COUNT);
+    let database = Database::generated(COUNT);
     for format in FORMATS {
         for headers in [&[][..], &GZIP] {
             let target = format!("{FLOWS}.{format}");
-            let stand = database.serve();
-            let whole = ask(stand.address(), "GET", &target, headers).ok();
-            let rows = stand.faults().passed(Point::Row);
-            let stand = database.serve();
+            let server = database.serve();
+            let whole = ask(server.address(), "GET", &target, headers).ok();
+            let rows = server.faults().passed(Point::Row);
+            let server = database.serve();
             let fault = Fault::Fail("disk I/O error".into());
-            stand.faults().plan(Point::Row, rows..=rows, fault);
-            let cut = ask(stand.address(), "GET", &target, headers);
-            assert_eq!(stand.faults().struck(), 1, "{cut:?}");
+            server.faults().plan(Point::Row, rows..=rows, fault);
+            let cut = ask(server.address(), "GET", &target, headers);
+            assert_eq!(server.faults().struck(), 1, "{cut:?}");
             // The stream may be reset before its head is written.
             assert!(
                 matches!(cut.status, 0 | 200) && cut.end == End::Cut,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::stand::app;
+use support::server::app;
 
 /// Every function that the component imports, without the version of its interface.
 ///

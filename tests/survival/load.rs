@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::apart::Apart;
-use crate::figures::{Figures, short_or_long};
-use crate::random::Random;
-use crate::stand::{Database, FLOWS, FORMATS};
-use crate::wire::Wire;
+use support::database::Database;
+use support::process::ServerProcess;
+use support::random::Random;
+use support::tally::{Tally, short_or_long};
+use support::wire::Wire;
+use support::{FLOWS, FORMATS};
 
 const CONNECTIONS: usize = 64;
 const FLOWS_STORED: u32 = 60_000;
@@ -74,9 +75,9 @@ struct Seen {
 }
 
 #[track_caller]
-fn ask_until(end: Instant, apart: &Apart, windows: &[Window], seed: u64) -> Seen {
+fn ask_until(end: Instant, process: &ServerProcess, windows: &[Window], seed: u64) -> Seen {
     let mut random = Random(seed);
-    let mut wire = Wire::open(apart.address());
+    let mut wire = Wire::open(process.address());
     let mut seen = Seen::default();
     while Instant::now() < end {
         let window = &windows[random.below(windows.len())];
@@ -96,18 +97,18 @@ fn ask_until(end: Instant, apart: &Apart, windows: &[Window], seed: u64) -> Seen
 #[test]
 fn sixty_four_connections_see_no_error_and_memory_stays_flat() {
     let time = Duration::from_secs(short_or_long(4, 120));
-    let mut figures = Figures::of(format!("{CONNECTIONS} connections for {time:?}"));
-    let database = Database::with_flows(FLOWS_STORED);
+    let mut tally = Tally::of(format!("{CONNECTIONS} connections for {time:?}"));
+    let database = Database::generated(FLOWS_STORED);
     let windows = windows(&database);
-    let mut apart = Apart::serve(&database);
+    let mut process = ServerProcess::serve(&database);
     // What each instance and thread needs once is no growth.
-    run(&apart, &windows, time.min(Duration::from_secs(20)));
+    run(&process, &windows, time.min(Duration::from_secs(20)));
     let memory = Mutex::new(Vec::new());
     let start = Instant::now();
     let mut seen = std::thread::scope(|scope| {
-        let clients = scope.spawn(|| run(&apart, &windows, time));
+        let clients = scope.spawn(|| run(&process, &windows, time));
         while !clients.is_finished() {
-            let resident = apart.resident();
+            let resident = process.resident();
             memory
                 .lock()
                 .expect("no panic")
@@ -132,9 +133,9 @@ fn sixty_four_connections_see_no_error_and_memory_stays_flat() {
     assert!(count > CONNECTIONS, "{count} answers");
     let part = |hundredths: usize| seen.latencies[(count - 1) * hundredths / 100];
     for (what, times) in seen.codings {
-        figures.saw_times(what, times);
+        tally.saw_times(what, times);
     }
-    figures.note(format!(
+    tally.note(format!(
         "p50 {:.1?}, p99 {:.1?}, longest {:.1?}; memory {} MiB in the first tenth, {} MiB in the last",
         part(50),
         part(99),
@@ -142,18 +143,18 @@ fn sixty_four_connections_see_no_error_and_memory_stays_flat() {
         first,
         last
     ));
-    assert!(last <= first + MORE, "memory rises: {figures}");
-    assert_eq!(apart.held().trapped, 0);
-    figures.print();
+    assert!(last <= first + MORE, "memory rises: {tally}");
+    assert_eq!(process.held().trapped, 0);
+    tally.print();
 }
 
 /// Has every connection ask for so long.
 #[track_caller]
-fn run(apart: &Apart, windows: &[Window], time: Duration) -> Seen {
+fn run(process: &ServerProcess, windows: &[Window], time: Duration) -> Seen {
     let end = Instant::now() + time;
     std::thread::scope(|scope| {
         let clients: Vec<_> = (1..=CONNECTIONS as u64)
-            .map(|i| scope.spawn(move || ask_until(end, apart, windows, i * 0x9e37_79b9)))
+            .map(|i| scope.spawn(move || ask_until(end, process, windows, i * 0x9e37_79b9)))
             .collect();
         let mut all = Seen::default();
         for client in clients {

@@ -19,30 +19,27 @@
 //! - [`replace`]: another file under a server that is being read from
 //! - [`imports`]: what the component asks of its host, name by name
 //!
-//! What they stand on: [`stand`] is a server in this process, [`apart`] one in a process of its own, so
-//! that its memory and threads can be counted; [`wire`] is HTTP over a plain socket, [`document`] reads
-//! bodies, [`table`] is changed and remembers what it was, [`figures`] keeps count, [`random`] has numbers,
-//! [`namespace`] what few processes may do. The last three serve the tests of the loader's faults as well.
+//! [`table`] is a table that is changed and remembers what it was. The package `support` has the rest.
 
-mod apart;
 mod clients;
 mod content;
 mod disk;
-mod document;
 mod faults;
-mod figures;
 mod heads;
 mod http2;
 mod imports;
 mod load;
-mod namespace;
 mod proxy;
-mod random;
 mod readers;
 mod replace;
-mod stand;
 mod states;
 mod stop;
 mod table;
-mod wire;
 mod writer;
+
+/// Not a test: the other process of the tests that count what a process holds.
+#[test]
+#[ignore = "the server of other tests, which start it"]
+fn server_process() {
+    support::process::serve();
+}

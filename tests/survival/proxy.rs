@@ -11,10 +11,12 @@ use std::time::Duration;
 use standin::faults::{Fault, Point};
 use tempfile::TempDir;
 
-use crate::document::parse;
 use crate::http2;
-use crate::stand::{Database, FLOWS, FORMATS, Stand};
-use crate::wire::{Answer, End, PATIENCE, Wire, get, head_for, inflate, wait_until};
+use support::database::Database;
+use support::records::parse;
+use support::server::TestServer;
+use support::wire::{End, PATIENCE, Response, Wire, get, head_for, inflate, wait_until};
+use support::{FLOWS, FORMATS};
 
 /// The configuration that the operator's manual recommends.
 const DOCUMENTED: &str = include_str!("../../docs/nginx.conf");
@@ -45,7 +47,7 @@ struct Nginx {
 impl Nginx {
     /// Starts nginx with `location` before a server; `None`, and a word on it, where it is not installed.
     #[track_caller]
-    fn before(stand: &Stand, location: &str) -> Option<Self> {
+    fn before(server: &TestServer, location: &str) -> Option<Self> {
         let Some(program) = program() else {
             // Past the capture of the test harness, which hides what a test that passes prints.
             let test = std::thread::current();
@@ -57,7 +59,7 @@ impl Nginx {
             return None;
         };
         assert!(location.contains(UPSTREAM), "{location}");
-        let location = location.replace(UPSTREAM, &stand.address().to_string());
+        let location = location.replace(UPSTREAM, &server.address().to_string());
         // The ports are free now; another program may be quicker to take one.
         let mut tried = (0..5).map(|_| Self::start(program, &location));
         let started = tried.find_map(Result::ok);
@@ -118,7 +120,7 @@ impl Nginx {
 
     /// Asks for what the service has at `target`, on a connection of its own.
     #[track_caller]
-    fn ask(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+    fn ask(&self, target: &str, headers: &[(&str, &str)]) -> Response {
         Wire::open(self.address).ask(&format!("{PREFIX}{target}"), headers)
     }
 }
@@ -171,7 +173,7 @@ fn resolved(base: &str, reference: &str) -> String {
 
 /// Where an answer's `Link` leads to, if it is there.
 #[track_caller]
-fn next(answer: &Answer) -> Option<&str> {
+fn next(answer: &Response) -> Option<&str> {
     let link = answer.header("link");
     let target = link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"");
     Some(target.unwrap_or_else(|| panic!("{link}: {answer:?}")))
@@ -179,7 +181,7 @@ fn next(answer: &Answer) -> Option<&str> {
 
 /// The ids of an answer in NDJSON.
 #[track_caller]
-fn ids(answer: &Answer) -> Vec<i64> {
+fn ids(answer: &Response) -> Vec<i64> {
     let lines = answer.body.split_inclusive(|byte| *byte == b'\n');
     let records = lines.map(serde_json::from_slice::<serde_json::Value>);
     let ids = records.map(|record| record.ok()?["id"].as_i64());
@@ -189,7 +191,11 @@ fn ids(answer: &Answer) -> Vec<i64> {
 
 /// A server that fails in the middle of its first answer to `target`, and that answer whole.
 #[track_caller]
-fn about_to_fail(database: &Database, target: &str, headers: &[(&str, &str)]) -> (Stand, Answer) {
+fn about_to_fail(
+    database: &Database,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> (TestServer, Response) {
     at_the_last_page(
         database,
         target,
@@ -205,13 +211,13 @@ fn at_the_last_page(
     target: &str,
     headers: &[(&str, &str)],
     fault: Fault,
-) -> (Stand, Answer) {
-    let stand = database.serve();
-    let whole = Wire::open(stand.address()).ask(target, headers).ok();
-    let rows = stand.faults().passed(Point::Row);
-    let stand = database.serve();
-    stand.faults().plan(Point::Row, rows..=rows, fault);
-    (stand, whole)
+) -> (TestServer, Response) {
+    let server = database.serve();
+    let whole = Wire::open(server.address()).ask(target, headers).ok();
+    let rows = server.faults().passed(Point::Row);
+    let server = database.serve();
+    server.faults().plan(Point::Row, rows..=rows, fault);
+    (server, whole)
 }
 
 /// Every format, with gzip and without.
@@ -225,9 +231,9 @@ fn representations() -> impl Iterator<Item = (&'static str, &'static [(&'static 
 
 #[test]
 fn as_documented_an_answer_is_the_one_that_the_server_gives() {
-    let database = Database::with_flows(COUNT);
-    let stand = database.serve();
-    let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+    let database = Database::generated(COUNT);
+    let server = database.serve();
+    let Some(nginx) = Nginx::before(&server, DOCUMENTED) else {
         return;
     };
     for (format, coding) in representations() {
@@ -240,7 +246,7 @@ fn as_documented_an_answer_is_the_one_that_the_server_gives() {
             // The service does not code it; nginx would, without `gzip off`.
             "/api/v1/openapi.json".to_owned(),
         ] {
-            let direct = Wire::open(stand.address()).ask(&target, coding);
+            let direct = Wire::open(server.address()).ask(&target, coding);
             let answer = nginx.ask(&target, coding);
             assert_eq!((answer.status, answer.end), (direct.status, End::Clean));
             assert!(answer.body == direct.body, "{answer:?}\n{direct:?}");
@@ -271,43 +277,43 @@ fn as_documented_an_answer_is_the_one_that_the_server_gives() {
 
 #[test]
 fn as_documented_an_answer_that_fails_in_its_middle_is_cut() {
-    let database = Database::with_flows(COUNT);
+    let database = Database::generated(COUNT);
     for (format, coding) in representations() {
         let target = format!("{FLOWS}.{format}");
-        let (stand, whole) = about_to_fail(&database, &target, coding);
-        let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+        let (server, whole) = about_to_fail(&database, &target, coding);
+        let Some(nginx) = Nginx::before(&server, DOCUMENTED) else {
             return;
         };
         let cut = nginx.ask(&target, coding);
-        assert_eq!(stand.faults().struck(), 1, "{cut:?}");
+        assert_eq!(server.faults().struck(), 1, "{cut:?}");
         assert_seen_to_fail(&cut, &whole);
 
-        let (stand, whole) = about_to_fail(&database, &target, coding);
-        let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+        let (server, whole) = about_to_fail(&database, &target, coding);
+        let Some(nginx) = Nginx::before(&server, DOCUMENTED) else {
             return;
         };
         let target = format!("{PREFIX}{target}");
         let cut = http2::ask(nginx.http2, "GET", &target, coding);
-        assert_eq!(stand.faults().struck(), 1, "{cut:?}");
+        assert_eq!(server.faults().struck(), 1, "{cut:?}");
         assert_seen_to_fail(&cut, &whole);
     }
 }
 
 /// A part of the whole that does not end, or nginx's own word where the server was cut off before its head.
 #[track_caller]
-fn assert_seen_to_fail(cut: &Answer, whole: &Answer) {
+fn assert_seen_to_fail(cut: &Response, whole: &Response) {
     let part = cut.end == End::Cut && whole.body.starts_with(&cut.body);
     assert!(cut.status == 502 || cut.status == 200 && part, "{cut:?}");
 }
 
 #[test]
 fn as_documented_flows_arrive_before_the_rest_is_read() {
-    let database = Database::with_flows(COUNT);
+    let database = Database::generated(COUNT);
     for format in FORMATS {
         let target = format!("{FLOWS}.{format}");
         let stall = Fault::Delay(2 * PATIENCE);
-        let (stand, whole) = at_the_last_page(&database, &target, &[], stall);
-        let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+        let (server, whole) = at_the_last_page(&database, &target, &[], stall);
+        let Some(nginx) = Nginx::before(&server, DOCUMENTED) else {
             return;
         };
         // Two pages of three: 500 and 3,000 flows of 4,700.
@@ -320,11 +326,11 @@ fn as_documented_flows_arrive_before_the_rest_is_read() {
         // JSON parts records with a comma and a line feed, which come with the next record.
         let enough = ends[3_498];
         let mut wire = Wire::open(nginx.address);
-        wire.send(head_for(&format!("{PREFIX}{target}"), &[]).as_bytes());
+        wire.send(head_for(&format!("{PREFIX}{target}"), &[]));
         let begun = wire.answer_up_to(enough);
         assert_eq!(begun.status, 200, "{begun:?}");
         assert!(begun.body.len() >= enough, "{begun:?}");
-        wait_until("the last page stalls", || stand.faults().struck() == 1);
+        wait_until("the last page stalls", || server.faults().struck() == 1);
         assert!(whole.body.starts_with(&begun.body), "{begun:?}");
     }
 }
@@ -332,25 +338,25 @@ fn as_documented_flows_arrive_before_the_rest_is_read() {
 #[test]
 fn as_documented_a_client_that_leaves_or_stalls_does_so_for_the_server_too() {
     // Some 75 MB. What the sockets between here and the server hold grows as they are read from: 16 MB was seen.
-    let database = Database::with_flows(500_000);
-    let stand = database.serve();
+    let database = Database::generated(500_000);
+    let server = database.serve();
     let rows = {
-        stand.get(FLOWS).ok();
-        stand.faults().passed(Point::Row)
+        server.get(FLOWS).ok();
+        server.faults().passed(Point::Row)
     };
-    stand.faults().clear();
-    let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+    server.faults().clear();
+    let Some(nginx) = Nginx::before(&server, DOCUMENTED) else {
         return;
     };
     let mut wire = Wire::open(nginx.address);
-    wire.send(head_for(&format!("{PREFIX}{FLOWS}"), &[]).as_bytes());
+    wire.send(head_for(&format!("{PREFIX}{FLOWS}"), &[]));
     wire.wait_for_bytes();
     // Until nothing has been read for a second. nginx would put all of it on the disk, if told to.
     let mut read = 0;
     wait_until("reading stops", || {
         let before = read;
         std::thread::sleep(Duration::from_secs(1));
-        read = stand.faults().passed(Point::Row);
+        read = server.faults().passed(Point::Row);
         read == before
     });
     assert!(
@@ -358,8 +364,8 @@ fn as_documented_a_client_that_leaves_or_stalls_does_so_for_the_server_too() {
         "{read} of {rows} pages for a client that takes none"
     );
     drop(wire);
-    stand.settle();
-    let read = stand.faults().passed(Point::Row);
+    server.settle();
+    let read = server.faults().passed(Point::Row);
     assert!(
         read < rows / 2,
         "{read} of {rows} pages for a client that has left"
@@ -368,9 +374,9 @@ fn as_documented_a_client_that_leaves_or_stalls_does_so_for_the_server_too() {
 
 #[test]
 fn as_documented_links_lead_on_below_the_prefix() {
-    let database = Database::with_flows(COUNT);
-    let stand = database.serve();
-    let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+    let database = Database::generated(COUNT);
+    let server = database.serve();
+    let Some(nginx) = Nginx::before(&server, DOCUMENTED) else {
         return;
     };
     for start in [
@@ -396,9 +402,9 @@ fn as_documented_links_lead_on_below_the_prefix() {
 
 #[test]
 fn as_documented_the_openapi_document_leads_to_every_route_below_the_prefix() {
-    let database = Database::with_flows(10);
-    let stand = database.serve();
-    let Some(nginx) = Nginx::before(&stand, DOCUMENTED) else {
+    let database = Database::generated(10);
+    let server = database.serve();
+    let Some(nginx) = Nginx::before(&server, DOCUMENTED) else {
         return;
     };
     let at = format!("{PREFIX}/api/v1/openapi.json");
@@ -422,12 +428,12 @@ fn long_question(bytes: usize) -> String {
 
 #[test]
 fn as_documented_a_long_question_is_answered_in_portions() {
-    let database = Database::with_flows(10);
-    let stand = database.serve();
+    let database = Database::generated(10);
+    let server = database.serve();
     // nginx's own limit for a request line is 8 KB; with the manual's word for the server it is 64.
     let wide = format!("large_client_header_buffers 4 64k;\n{DOCUMENTED}");
     for (configuration, bytes) in [(DOCUMENTED, 7_000), (&wide, 59_800)] {
-        let Some(nginx) = Nginx::before(&stand, configuration) else {
+        let Some(nginx) = Nginx::before(&server, configuration) else {
             return;
         };
         let question = long_question(bytes);
@@ -442,15 +448,15 @@ fn as_documented_a_long_question_is_answered_in_portions() {
 /// What the manual says of nginx's default, so that it stays true.
 #[test]
 fn by_default_an_answer_that_fails_in_its_middle_ends_as_if_it_were_whole() {
-    let database = Database::with_flows(COUNT);
+    let database = Database::generated(COUNT);
     for (format, coding) in representations() {
         let target = format!("{FLOWS}.{format}");
-        let (stand, whole) = about_to_fail(&database, &target, coding);
-        let Some(nginx) = Nginx::before(&stand, DEFAULT) else {
+        let (server, whole) = about_to_fail(&database, &target, coding);
+        let Some(nginx) = Nginx::before(&server, DEFAULT) else {
             return;
         };
         let cut = nginx.ask(&target, coding).ok();
-        assert_eq!(stand.faults().struck(), 1, "{cut:?}");
+        assert_eq!(server.faults().struck(), 1, "{cut:?}");
         assert!(
             cut.body.len() < whole.body.len() && whole.body.starts_with(&cut.body),
             "{cut:?}"
@@ -464,8 +470,8 @@ fn by_default_an_answer_that_fails_in_its_middle_ends_as_if_it_were_whole() {
     }
     for format in ["ndjson", "csv"] {
         let target = format!("{FLOWS}.{format}?end=1");
-        let (stand, whole) = about_to_fail(&database, &target, &[]);
-        let Some(nginx) = Nginx::before(&stand, DEFAULT) else {
+        let (server, whole) = about_to_fail(&database, &target, &[]);
+        let Some(nginx) = Nginx::before(&server, DEFAULT) else {
             return;
         };
         let cut = nginx.ask(&target, &[]).ok();
@@ -484,9 +490,9 @@ fn by_default_an_answer_that_fails_in_its_middle_ends_as_if_it_were_whole() {
 /// As above.
 #[test]
 fn by_default_a_long_link_is_a_bad_gateway() {
-    let database = Database::with_flows(10);
-    let stand = database.serve();
-    let Some(nginx) = Nginx::before(&stand, DEFAULT) else {
+    let database = Database::generated(10);
+    let server = database.serve();
+    let Some(nginx) = Nginx::before(&server, DEFAULT) else {
         return;
     };
     let answer = nginx.ask(&long_question(7_000), &[]);
@@ -496,15 +502,15 @@ fn by_default_a_long_link_is_a_bad_gateway() {
 /// The same without a proxy: HTTP/1.0 has no way to say that a body of unknown length is cut.
 #[test]
 fn to_a_client_of_http_1_0_an_answer_that_fails_in_its_middle_looks_whole() {
-    let database = Database::with_flows(COUNT);
-    let (stand, whole) = about_to_fail(&database, FLOWS, &[]);
-    let mut wire = Wire::open(stand.address());
+    let database = Database::generated(COUNT);
+    let (server, whole) = about_to_fail(&database, FLOWS, &[]);
+    let mut wire = Wire::open(server.address());
     wire.send(format!("GET {FLOWS} HTTP/1.0\r\nHost: flows\r\n\r\n").as_bytes());
     let mut came = Vec::new();
     let read = wire.socket().read_to_end(&mut came);
     let came = String::from_utf8_lossy(&came).into_owned();
     read.unwrap_or_else(|error| panic!("{error}: {came}"));
-    assert_eq!(stand.faults().struck(), 1);
+    assert_eq!(server.faults().struck(), 1);
     let (head, body) = came.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.0 200 "), "{head}");
     let head = head.to_lowercase();

@@ -5,16 +5,17 @@
 use std::time::Duration;
 
 use rusqlite::backup::Backup;
-
-use crate::stand::{Database, FLOWS, FORMATS, Stand};
-use crate::wire::{Answer, End, Wire, head_for};
+use support::database::Database;
+use support::server::TestServer;
+use support::wire::{End, Response, Wire, head_for};
+use support::{FLOWS, FORMATS};
 
 /// Far more flows than socket buffers hold: at 150 bytes each, 30 MB.
 const COUNT: u32 = 200_000;
 
 /// A table with as many flows at the same times, each of which differs from the first table's.
 fn other_flows() -> Database {
-    let database = Database::with_flows(0);
+    let database = Database::generated(0);
     database.execute(&format!(
         "INSERT INTO flows \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {COUNT}) \
@@ -24,16 +25,16 @@ fn other_flows() -> Database {
 }
 
 /// What whole answers were in each format.
-fn whole(stand: &Stand) -> [Vec<u8>; 4] {
-    FORMATS.map(|format| stand.get(&format!("{FLOWS}.{format}")).ok().body)
+fn whole(server: &TestServer) -> [Vec<u8>; 4] {
+    FORMATS.map(|format| server.get(&format!("{FLOWS}.{format}")).ok().body)
 }
 
 /// Clients that have asked for all flows, one in each format, and take none of them.
 #[track_caller]
-fn slow_readers(stand: &Stand) -> [Wire; 4] {
+fn slow_readers(server: &TestServer) -> [Wire; 4] {
     FORMATS.map(|format| {
-        let mut wire = Wire::open(stand.address());
-        wire.send(head_for(&format!("{FLOWS}.{format}"), &[]).as_bytes());
+        let mut wire = Wire::open(server.address());
+        wire.send(head_for(&format!("{FLOWS}.{format}"), &[]));
         wire.wait_for_bytes();
         wire
     })
@@ -56,7 +57,7 @@ fn assert_old(readers: [Wire; 4], old: &[Vec<u8>; 4]) {
 /// An answer from meanwhile shows the old flows or the new ones, all or up to where it is cut, or says that
 /// the database is busy.
 #[track_caller]
-fn assert_one_moment(answer: &Answer, old: &[u8], new: &[u8]) {
+fn assert_one_moment(answer: &Response, old: &[u8], new: &[u8]) {
     let shows = |flows: &[u8]| match answer.end {
         End::Clean => answer.body == flows,
         End::Cut => flows.starts_with(&answer.body),
@@ -77,10 +78,10 @@ struct Known {
 
 impl Known {
     #[track_caller]
-    fn of(stand: &Stand) -> Self {
-        let answer = stand.get(FLOWS).ok();
+    fn of(server: &TestServer) -> Self {
+        let answer = server.get(FLOWS).ok();
         let header = |name| answer.header(name).to_owned();
-        let portion = stand.get(&format!("{FLOWS}?limit=1000")).ok();
+        let portion = server.get(&format!("{FLOWS}?limit=1000")).ok();
         let link = portion.header("link");
         let cursor = link
             .split_once("cursor=")
@@ -95,9 +96,9 @@ impl Known {
 
     /// Asserts that nothing of it is taken for the table that is there now.
     #[track_caller]
-    fn assert_outdated(&self, stand: &Stand) {
+    fn assert_outdated(&self, server: &TestServer) {
         let tag = [("If-None-Match", self.etag.as_str())];
-        let answer = Wire::open(stand.address()).ask(FLOWS, &tag).ok();
+        let answer = Wire::open(server.address()).ask(FLOWS, &tag).ok();
         assert_ne!(answer.header("etag"), self.etag, "{answer:?}");
         assert_ne!(answer.header("flow-lineage"), self.lineage, "{answer:?}");
         let Self {
@@ -110,7 +111,7 @@ impl Known {
             format!("limit=1000&cursor={cursor}"),
             format!("after_id={watermark}&lineage={lineage}"),
         ] {
-            let answer = stand.get(&format!("{FLOWS}?{query}"));
+            let answer = server.get(&format!("{FLOWS}?{query}"));
             assert_eq!((answer.status, answer.end), (410, End::Clean), "{answer:?}");
         }
     }
@@ -137,60 +138,60 @@ fn journal_mode(database: &Database) -> String {
 #[test]
 fn a_file_restored_into_the_live_one_is_one_moment_to_every_client() {
     for mode in ["wal", "delete"] {
-        let live = Database::with_flows(COUNT);
+        let live = Database::generated(COUNT);
         live.execute(&format!("PRAGMA journal_mode = {mode}"));
         let new = other_flows();
-        let (stand, beside) = (live.serve(), new.serve());
-        let (old, expected) = (whole(&stand), whole(&beside));
-        let known = Known::of(&stand);
-        let readers = slow_readers(&stand);
+        let (server, beside) = (live.serve(), new.serve());
+        let (old, expected) = (whole(&server), whole(&beside));
+        let known = Known::of(&server);
+        let readers = slow_readers(&server);
         std::thread::scope(|scope| {
             let restored = scope.spawn(|| restore(&new, &live));
             while !restored.is_finished() {
-                let answer = stand.get(&format!("{FLOWS}.json"));
+                let answer = server.get(&format!("{FLOWS}.json"));
                 assert_one_moment(&answer, &old[0], &expected[0]);
             }
         });
         assert_old(readers, &old);
         assert!(
-            whole(&stand) == expected,
+            whole(&server) == expected,
             "{mode}: other flows than the new ones"
         );
-        known.assert_outdated(&stand);
+        known.assert_outdated(&server);
         // What the manual says: a live database with a write-ahead log keeps it, one without takes the mode
         // of what is restored.
         assert_eq!(journal_mode(&live), "wal", "{mode}");
-        assert_eq!(stand.trapped(), 0, "{}", stand.log());
+        assert_eq!(server.trapped(), 0, "{}", server.log());
     }
 }
 
 #[test]
 fn a_file_moved_into_place_without_write_ahead_logs_is_one_moment_to_every_answer() {
-    let live = Database::with_flows(COUNT);
+    let live = Database::generated(COUNT);
     let new = other_flows();
     for database in [&live, &new] {
         database.execute("PRAGMA journal_mode = DELETE");
     }
-    let (stand, beside) = (live.serve(), new.serve());
-    let (old, expected) = (whole(&stand), whole(&beside));
+    let (server, beside) = (live.serve(), new.serve());
+    let (old, expected) = (whole(&server), whole(&beside));
     drop(beside);
-    let known = Known::of(&stand);
-    let readers = slow_readers(&stand);
+    let known = Known::of(&server);
+    let readers = slow_readers(&server);
     std::fs::rename(new.path(), live.path()).expect("the new file in the old one's place");
     // An instance that is kept busy goes on with the file that it has open, until it is replaced.
     std::thread::scope(|scope| {
         for _ in 0..12 {
             scope.spawn(|| {
                 for _ in 0..3 {
-                    let answer = stand.get(&format!("{FLOWS}.json"));
+                    let answer = server.get(&format!("{FLOWS}.json"));
                     assert_one_moment(&answer, &old[0], &expected[0]);
                 }
             });
         }
     });
     assert_old(readers, &old);
-    stand.settle();
-    assert!(whole(&stand) == expected, "other flows than the new ones");
-    known.assert_outdated(&stand);
-    assert_eq!(stand.trapped(), 0, "{}", stand.log());
+    server.settle();
+    assert!(whole(&server) == expected, "other flows than the new ones");
+    known.assert_outdated(&server);
+    assert_eq!(server.trapped(), 0, "{}", server.log());
 }

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use standin::faults::{Fault, Faults, Point};
 
-use crate::document::{Cell, Record, parse};
-use crate::figures::{Figures, short_or_long};
-use crate::random::Random;
-use crate::stand::{FLOWS, FORMATS, Stand};
-use crate::table::{Change, Kind, Size, State, Table, id, time};
-use crate::wire::{Answer, End, Wire, get, head_for};
+use crate::table::{Change, Kind, Size, State, Table};
+use support::random::Random;
+use support::records::{Cell, Record, id, parse, time};
+use support::server::TestServer;
+use support::tally::{Tally, short_or_long};
+use support::wire::{End, Response, Wire, get, head_for};
+use support::{FLOWS, FORMATS};
 
 /// What is asked for; in this module the arrival feed is a question of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,7 +135,7 @@ impl Request {
         let coding = if self.gzip { "gzip" } else { "identity" };
         let mut headers = vec![("Accept-Encoding", coding)];
         headers.extend(tags.map(|tags| ("If-None-Match", tags)));
-        wire.send(head_for(&self.target(), &headers).as_bytes());
+        wire.send(head_for(&self.target(), &headers));
         wire
     }
 
@@ -184,7 +185,7 @@ struct Whole {
 
 impl Whole {
     /// Reads an answer by parsers that are not the service's.
-    fn read(request: &Request, answer: &Answer) -> Result<Self, String> {
+    fn read(request: &Request, answer: &Response) -> Result<Self, String> {
         let header = |name| Some(answer.header(name)).filter(|value| !value.is_empty());
         let cursor = header("link").map(|link| {
             let (_, cursor) = link.split_once("cursor=").unwrap_or_default();
@@ -271,7 +272,7 @@ struct Mirror {
 enum Outcome {
     /// An answer of flows, and the states that it may be of.
     Flows(Whole, Vec<usize>),
-    NotModified(Answer),
+    NotModified(Response),
     /// 410.
     Gone,
     /// The connection was cut off, or a 503 says to try again.
@@ -282,7 +283,7 @@ enum Outcome {
 struct Sequence {
     random: Random,
     table: Table,
-    stand: Stand,
+    server: TestServer,
     /// Portions that are still to be asked for.
     chains: Vec<Request>,
     tags: Vec<Tagged>,
@@ -309,7 +310,7 @@ impl Drop for Sequence {
                 self.table.told[0],
                 self.table.told[start..].join("\n")
             );
-            eprintln!("the service's log: {}", self.stand.log());
+            eprintln!("the service's log: {}", self.server.log());
         }
     }
 }
@@ -341,11 +342,11 @@ impl Sequence {
             _ => (4_000, 2_000),
         };
         let table = Table::new(kind, wal, Size { flows, padding }, &mut random);
-        let stand = table.database.serve();
+        let server = table.database.serve();
         Self {
             random,
             table,
-            stand,
+            server,
             chains: Vec::new(),
             tags: Vec::new(),
             mirrors: Default::default(),
@@ -385,7 +386,7 @@ impl Sequence {
     }
 
     /// Sends a request, and changes the table while it is answered.
-    fn exchange(&mut self, request: &Request, tags: Option<&str>) -> Answer {
+    fn exchange(&mut self, request: &Request, tags: Option<&str>) -> Response {
         // What happens meanwhile depends on who comes first. All that follows does not: it has its own numbers.
         let mut meanwhile = Random(self.random.below(usize::MAX) as u64 | 1);
         let slow = self.table.size.padding > 0 && self.random.below(2) == 0;
@@ -393,21 +394,21 @@ impl Sequence {
         if held {
             let first = 1 + self.random.below(9);
             let last = first + self.random.below(3);
-            let faults = self.stand.faults();
+            let faults = self.server.faults();
             faults.plan(Point::Prepare, first..=last, Fault::Hold);
         }
         let how = ["", "read slowly", "held at times"][usize::from(slow) + 2 * usize::from(held)];
         let (target, tags_told) = (request.target(), tags.unwrap_or_default());
         self.table.tell(format!("    {target} {tags_told} {how}"));
-        let mut wire = Wire::open(self.stand.address());
+        let mut wire = Wire::open(self.server.address());
         request.send(&mut wire, tags);
         let answer = if held {
             self.answer_held(wire, &mut meanwhile)
         } else if slow {
             let mut steps = [0; 3].map(|_| self.random.below(4 << 20));
-            wire.answer_while(&mut |there| {
+            wire.answer_while(&mut |body| {
                 for step in &mut steps {
-                    if *step <= there {
+                    if *step <= body.len() {
                         *step = usize::MAX;
                         self.table.step(&mut meanwhile);
                     }
@@ -417,7 +418,7 @@ impl Sequence {
         } else {
             wire.answer()
         };
-        let Answer { status, end, .. } = answer;
+        let Response { status, end, .. } = answer;
         let bytes = answer.body.len();
         self.table
             .tell(format!("        {status} {end:?}, {bytes} bytes"));
@@ -425,9 +426,9 @@ impl Sequence {
     }
 
     /// Reads an answer of which some statements are held, and changes the table meanwhile.
-    fn answer_held(&mut self, mut wire: Wire, random: &mut Random) -> Answer {
-        let faults = self.stand.faults().clone();
-        let address = self.stand.address();
+    fn answer_held(&mut self, mut wire: Wire, random: &mut Random) -> Response {
+        let faults = self.server.faults().clone();
+        let address = self.server.address();
         std::thread::scope(|scope| {
             // Also where a step fails: the scope waits for the reader.
             let _released = Released(faults.clone());
@@ -633,7 +634,7 @@ impl Sequence {
     }
 
     /// A 410 is given only where the answer, or what is new since, cannot be told any more.
-    fn check_gone(&self, request: &Request, begun: usize, answer: &Answer) {
+    fn check_gone(&self, request: &Request, begun: usize, answer: &Response) {
         let states = self.since(begun);
         let must = states
             .iter()
@@ -655,7 +656,7 @@ impl Sequence {
     }
 
     /// A tag names one body.
-    fn remember_tag(&mut self, request: &Request, etag: String, answer: &Answer, state: usize) {
+    fn remember_tag(&mut self, request: &Request, etag: String, answer: &Response, state: usize) {
         let same = |known: &&Tagged| known.etag == etag && known.request.is_written_as(request);
         if let Some(known) = self.tags.iter().find(same) {
             let first = known.state;
@@ -765,7 +766,7 @@ impl Sequence {
         // Where nothing has happened meanwhile, the answer is known.
         if begun == self.present() && self.table.moved.is_empty() {
             let answer = request
-                .send(&mut Wire::open(self.stand.address()), None)
+                .send(&mut Wire::open(self.server.address()), None)
                 .answer();
             assert!(
                 answer.body == tagged.body,
@@ -780,9 +781,9 @@ impl Sequence {
     fn ask_head(&mut self) {
         let request = self.random_request();
         let get = request
-            .send(&mut Wire::open(self.stand.address()), None)
+            .send(&mut Wire::open(self.server.address()), None)
             .answer();
-        let mut wire = Wire::open(self.stand.address());
+        let mut wire = Wire::open(self.server.address());
         let head = head_for(
             &request.target(),
             &[("Accept-Encoding", get.header("content-encoding"))],
@@ -879,7 +880,7 @@ impl Sequence {
             18 => self.poll(1),
             _ if !self.table.moved.is_empty() && self.random.below(4) == 0 => {
                 // Instances end, and with them what they had open.
-                self.stand.settle();
+                self.server.settle();
                 self.table.moved.clear();
             }
             _ => self.ask_anew(),
@@ -889,7 +890,7 @@ impl Sequence {
 
 /// Runs sequences with the seeds from `first` on, and prints what clients saw.
 fn run(what: &str, kinds: &[Kind], count: u64) {
-    let mut figures = Figures::of(format!("{what}, {count} sequences"));
+    let mut tally = Tally::of(format!("{what}, {count} sequences"));
     let seeds = match std::env::var("SEED") {
         Ok(seed) => {
             let seed = seed.parse().expect("a number");
@@ -912,14 +913,14 @@ fn run(what: &str, kinds: &[Kind], count: u64) {
         match result {
             Ok(seen) => seen
                 .into_iter()
-                .for_each(|(what, times)| figures.saw_times(what, times)),
+                .for_each(|(what, times)| tally.saw_times(what, times)),
             Err(panic) => {
                 eprintln!("SEED={seed}");
                 std::panic::resume_unwind(panic);
             }
         }
     }
-    figures.print();
+    tally.print();
 }
 
 #[test]

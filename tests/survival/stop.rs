@@ -4,11 +4,12 @@
 //! connections down in any order, so a body may still end as if it were complete (design of the host, not
 //! of the component): JSON, XML and gzip readers notice.
 
-use crate::apart::Apart;
-use crate::document::parse;
-use crate::figures::{Figures, short_or_long};
-use crate::stand::{Database, FLOWS, FORMATS};
-use crate::wire::{Answer, End, Wire, head_for};
+use support::database::Database;
+use support::process::ServerProcess;
+use support::records::parse;
+use support::tally::{Tally, short_or_long};
+use support::wire::{End, Response, Wire, head_for};
+use support::{FLOWS, FORMATS};
 
 /// Far more than socket buffers hold.
 const MANY: u32 = 200_000;
@@ -17,12 +18,12 @@ const MANY: u32 = 200_000;
 #[track_caller]
 fn begun(address: std::net::SocketAddr, format: &str) -> Wire {
     let mut wire = Wire::open(address);
-    wire.send(head_for(&format!("{FLOWS}.{format}"), &[]).as_bytes());
+    wire.send(head_for(&format!("{FLOWS}.{format}"), &[]));
     wire.wait_for_bytes();
     wire
 }
 
-fn seen(format: &str, answer: &Answer) -> &'static str {
+fn seen(format: &str, answer: &Response) -> &'static str {
     if answer.end == End::Cut {
         return "connection cut off";
     }
@@ -36,32 +37,32 @@ fn seen(format: &str, answer: &Answer) -> &'static str {
 
 #[test]
 fn a_server_that_stops_ends_every_answer_at_once() {
-    let mut figures = Figures::of("server told to stop in the middle of an answer");
-    let database = Database::with_flows(MANY);
+    let mut tally = Tally::of("server told to stop in the middle of an answer");
+    let database = Database::generated(MANY);
     for _ in 0..short_or_long(5, 50) {
-        let stand = database.serve();
-        let mut readers = FORMATS.map(|format| (format, begun(stand.address(), format)));
-        drop(stand);
+        let server = database.serve();
+        let mut readers = FORMATS.map(|format| (format, begun(server.address(), format)));
+        drop(server);
         for (format, wire) in &mut readers {
-            figures.saw(seen(format, &wire.answer()));
+            tally.saw(seen(format, &wire.answer()));
         }
     }
-    figures.print();
+    tally.print();
 }
 
 #[test]
 fn a_server_that_is_killed_cuts_every_connection() {
-    let mut figures = Figures::of("server killed in the middle of an answer");
-    let database = Database::with_flows(MANY);
+    let mut tally = Tally::of("server killed in the middle of an answer");
+    let database = Database::generated(MANY);
     for _ in 0..short_or_long(3, 30) {
-        let mut apart = Apart::serve(&database);
-        let mut readers = FORMATS.map(|format| begun(apart.address(), format));
-        apart.kill();
+        let mut process = ServerProcess::serve(&database);
+        let mut readers = FORMATS.map(|format| begun(process.address(), format));
+        process.kill();
         for wire in &mut readers {
             let answer = wire.answer();
             assert_eq!(answer.end, End::Cut, "{answer:?}");
-            figures.saw("connection cut off");
+            tally.saw("connection cut off");
         }
     }
-    figures.print();
+    tally.print();
 }

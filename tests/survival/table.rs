@@ -9,10 +9,9 @@ use std::path::PathBuf;
 use flow_window::table::columns::SQL_LIST;
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OptionalExtension as _};
-
-use crate::document::{Cell, Record};
-use crate::random::Random;
-use crate::stand::{Database, SCHEMA};
+use support::database::{Database, SCHEMA, unguarded_schema};
+use support::random::Random;
+use support::records::{Record, id, written};
 
 /// What a step has done to the flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,21 +62,6 @@ impl State {
     }
 }
 
-pub(crate) fn id(flow: &Record) -> i64 {
-    integer(flow, 0)
-}
-
-pub(crate) fn time(flow: &Record) -> i64 {
-    integer(flow, 1)
-}
-
-fn integer(flow: &Record, field: usize) -> i64 {
-    match flow[field] {
-        Cell::Integer(integer) => integer,
-        _ => panic!("field {field} is no integer: {flow:?}"),
-    }
-}
-
 /// How the table is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -93,7 +77,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn schema(self) -> String {
-        let plain = SCHEMA.split("-- The guard: ").next().expect("a start");
+        let plain = unguarded_schema();
         match self {
             Self::Guarded => SCHEMA.to_owned(),
             Self::Unguarded => plain.to_owned(),
@@ -251,12 +235,8 @@ impl Table {
         let sql = format!("SELECT {SQL_LIST} FROM flows ORDER BY id");
         let mut statement = self.connection.prepare_cached(&sql).expect("a statement");
         let flows = statement.query_map([], |row| {
-            let cell = |field| match row.get_unwrap(field) {
-                rusqlite::types::Value::Integer(integer) => Cell::Integer(integer),
-                rusqlite::types::Value::Text(text) => Cell::Text(text),
-                other => panic!("{other:?}"),
-            };
-            Ok((0..10).map(cell).collect())
+            let values = (0..10).map(|field| row.get_ref_unwrap(field));
+            Ok(written(values).expect("what can be written"))
         });
         flows
             .expect("rows")

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::document::{Cell, Record, parse};
-use crate::figures::{Figures, short_or_long};
-use crate::stand::{Database, FLOWS, FORMATS, Stand};
-use crate::wire::{Answer, Wire};
+use support::database::Database;
+use support::records::{Record, id, parse, time};
+use support::server::TestServer;
+use support::tally::{Tally, short_or_long};
+use support::wire::{Response, Wire};
+use support::{FLOWS, FORMATS};
 
 /// Lines of a file; a load of one is one commit.
 const LINES: u64 = 4_000;
@@ -16,26 +18,15 @@ const LINES: u64 = 4_000;
 const ROUNDS: usize = 3;
 
 #[track_caller]
-fn records(format: &str, answer: &Answer) -> Vec<Record> {
+fn records(format: &str, answer: &Response) -> Vec<Record> {
     let records = parse(format, &answer.decoded());
     records.unwrap_or_else(|error| panic!("{error}: {answer:?}"))
 }
 
+/// The watermark; 0 for an empty table, where it is the least integer: the first id is 1.
 #[track_caller]
-fn id(record: &Record) -> i64 {
-    match record[0] {
-        Cell::Integer(id) => id,
-        _ => panic!("no id: {record:?}"),
-    }
-}
-
-#[track_caller]
-fn watermark(answer: &Answer) -> i64 {
-    let watermark = answer.header("flow-watermark").parse::<i64>();
-    // An empty table has the least integer; the first id is 1.
-    watermark
-        .unwrap_or_else(|error| panic!("{error}: {answer:?}"))
-        .max(0)
+fn watermark(answer: &Response) -> i64 {
+    answer.watermark().max(0)
 }
 
 /// Loads file after file until told to stop, and returns how many.
@@ -49,7 +40,7 @@ fn load_files(database: &Database, stop: &AtomicBool) -> u64 {
         std::fs::write(&path, lines).expect("a file");
         let request = flows::load::Load {
             files: vec![path.clone()],
-            db: database.path(),
+            db: database.path().to_owned(),
             ..Default::default()
         };
         let summary = flows::load::load(&request);
@@ -65,10 +56,10 @@ fn load_files(database: &Database, stop: &AtomicBool) -> u64 {
 
 /// Windows without bounds: the ids are 1 to the watermark, each once, in the order of `(time, id)`.
 #[track_caller]
-fn read_whole(stand: &Stand, round: usize) -> i64 {
+fn read_whole(server: &TestServer, round: usize) -> i64 {
     let format = FORMATS[round % 4];
     let coding = ["identity", "gzip"][round / 4 % 2];
-    let mut wire = Wire::open(stand.address());
+    let mut wire = Wire::open(server.address());
     let target = format!("{FLOWS}.{format}");
     let answer = wire.ask(&target, &[("Accept-Encoding", coding)]).ok();
     let records = records(format, &answer);
@@ -82,10 +73,7 @@ fn read_whole(stand: &Stand, round: usize) -> i64 {
     assert_eq!(ids.len() as i64, until, "repeated: {answer:?}");
     assert_eq!(ids.first().copied(), (until > 0).then_some(1), "{answer:?}");
     assert_eq!(ids.last().copied(), (until > 0).then_some(until));
-    let key = |record: &Record| match record[1] {
-        Cell::Integer(time) => (time, id(record)),
-        _ => panic!("no time: {record:?}"),
-    };
+    let key = |record: &Record| (time(record), id(record));
     let ordered = records.windows(2).all(|pair| key(&pair[0]) < key(&pair[1]));
     assert!(ordered, "out of order: {answer:?}");
     until
@@ -93,9 +81,9 @@ fn read_whole(stand: &Stand, round: usize) -> i64 {
 
 /// The arrival feed from one watermark to the next: the ids go on where they stopped.
 #[track_caller]
-fn read_arrivals(stand: &Stand, round: usize, after: i64) -> i64 {
+fn read_arrivals(server: &TestServer, round: usize, after: i64) -> i64 {
     let format = FORMATS[round % 4];
-    let answer = stand
+    let answer = server
         .get(&format!("{FLOWS}.{format}?after_id={after}"))
         .ok();
     let until = watermark(&answer);
@@ -109,11 +97,11 @@ fn read_arrivals(stand: &Stand, round: usize, after: i64) -> i64 {
 
 /// Portions: from the first to the last they are the prefix that was there when the first was asked for.
 #[track_caller]
-fn read_portions(stand: &Stand, limit: i64) -> i64 {
+fn read_portions(server: &TestServer, limit: i64) -> i64 {
     let mut target = format!("{FLOWS}.ndjson?limit={limit}");
     let mut ids = Vec::new();
     let until = loop {
-        let answer = stand.get(&target).ok();
+        let answer = server.get(&target).ok();
         ids.extend(records("ndjson", &answer).iter().map(id));
         let link = answer.header("link").split(['<', '>']).nth(1);
         let Some(next) = link else {
@@ -132,9 +120,9 @@ fn read_portions(stand: &Stand, limit: i64) -> i64 {
 #[test]
 fn every_answer_beside_a_load_is_a_whole_prefix_of_the_table() {
     let time = Duration::from_secs(short_or_long(5, 120));
-    let mut figures = Figures::of(format!("flows load beside the service for {time:?}"));
-    let database = Database::with_flows(0);
-    let stand = database.serve();
+    let mut tally = Tally::of(format!("flows load beside the service for {time:?}"));
+    let database = Database::generated(0);
+    let server = database.serve();
     let stop = AtomicBool::new(false);
     let start = Instant::now();
     let going = |rounds| start.elapsed() < time || rounds < ROUNDS;
@@ -143,7 +131,7 @@ fn every_answer_beside_a_load_is_a_whole_prefix_of_the_table() {
         let whole = scope.spawn(|| {
             let mut round = 0;
             while going(round) {
-                read_whole(&stand, round);
+                read_whole(&server, round);
                 round += 1;
             }
             round
@@ -151,7 +139,7 @@ fn every_answer_beside_a_load_is_a_whole_prefix_of_the_table() {
         let arrivals = scope.spawn(|| {
             let (mut polls, mut after) = (0, 0);
             while going(polls) {
-                after = read_arrivals(&stand, polls, after);
+                after = read_arrivals(&server, polls, after);
                 polls += 1;
             }
             (polls, after)
@@ -159,7 +147,7 @@ fn every_answer_beside_a_load_is_a_whole_prefix_of_the_table() {
         let portions = scope.spawn(|| {
             let (mut rounds, mut until) = (0, 10_000);
             while going(rounds) {
-                until = read_portions(&stand, until / 7 + 100);
+                until = read_portions(&server, until / 7 + 100);
                 rounds += 1;
             }
             rounds
@@ -177,14 +165,14 @@ fn every_answer_beside_a_load_is_a_whole_prefix_of_the_table() {
     });
     let rows = database.integer("SELECT count(*) FROM flows");
     assert_eq!(rows, (files * LINES) as i64);
-    assert_eq!(read_arrivals(&stand, 0, fed), rows, "the last arrivals");
-    assert_eq!(read_whole(&stand, 2), rows);
-    assert_eq!(stand.trapped(), 0);
-    assert_eq!(stand.log(), "");
-    stand.settle();
-    figures.saw_times("whole window, a prefix", whole);
-    figures.saw_times("arrivals, each once", polls);
-    figures.saw_times("all portions, a prefix", portions);
-    figures.note(format!("{files} loads, {rows} flows"));
-    figures.print();
+    assert_eq!(read_arrivals(&server, 0, fed), rows, "the last arrivals");
+    assert_eq!(read_whole(&server, 2), rows);
+    assert_eq!(server.trapped(), 0);
+    assert_eq!(server.log(), "");
+    server.settle();
+    tally.saw_times("whole window, a prefix", whole);
+    tally.saw_times("arrivals, each once", polls);
+    tally.saw_times("all portions, a prefix", portions);
+    tally.note(format!("{files} loads, {rows} flows"));
+    tally.print();
 }

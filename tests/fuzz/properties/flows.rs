@@ -12,8 +12,9 @@ use flow_window::table::columns::{COLUMN_COUNT, COLUMNS, ColumnType, SQL_LIST};
 use flow_window::table::key::RowKey;
 use percent_encoding::percent_decode_str;
 use rusqlite::{Connection, params_from_iter, types::Value};
+use support::records::{Cell, Record, written};
 
-use super::bodies::{self, Cell, Page, Row};
+use super::bodies::{self, Page};
 
 /// Flows that are put into the table; a page of more finds nothing that one of so many does not.
 const MOST: usize = 20;
@@ -25,26 +26,25 @@ pub fn check(bytes: &[u8]) {
     }
     let lines = String::from_utf8_lossy(bytes);
     let flows: Vec<_> = lines.lines().take(MOST).map(flow).collect();
-    let ((packed, count), expected) = TABLE.with_borrow(|table| {
-        let expected: Vec<_> = flows.iter().map(|flow| expected(table, flow)).collect();
-        (table.pack(&flows), expected)
-    });
+    let (packed, count) = TABLE.with_borrow(|table| table.pack(&flows));
+    let expected: Result<Vec<_>, _> = flows.iter().enumerate().map(expected).collect();
     let page = Page {
         packed: &packed,
         count,
     };
     let text = String::from_utf8_lossy(&packed);
     bodies::check_parts(page);
-    let first_fault = expected.iter().position(Option::is_none);
-    if let Some(fault) = first_fault {
-        let (_, records, result) = bodies::write(Format::Json, &[page], None, || usize::MAX);
-        let error = result.expect_err(&text);
-        assert_eq!(records, fault as u64, "{error}: {text}");
-        return;
-    }
-    let rows: Vec<Row> = expected.into_iter().flatten().collect();
+    let rows = match expected {
+        Ok(rows) => rows,
+        Err(fault) => {
+            let (_, records, result) = bodies::write(Format::Json, &[page], None, || usize::MAX);
+            let error = result.expect_err(&text);
+            assert_eq!(records, fault as u64, "{error}: {text}");
+            return;
+        }
+    };
     bodies::check_read_back(&[page], &rows);
-    let keys = |row: &Row, flow: &[Value; COLUMN_COUNT]| match (&row[0], &row[1], flow) {
+    let keys = |row: &Record, flow: &[Value; COLUMN_COUNT]| match (&row[0], &row[1], flow) {
         (Cell::Integer(id), Cell::Integer(time), [Value::Integer(_), Value::Integer(_), ..]) => {
             Some(RowKey {
                 id: *id,
@@ -105,18 +105,6 @@ impl Table {
         };
         packed().expect("a page of any values but BLOBs")
     }
-
-    /// A REAL as SQLite writes it in JSON: with 15 digits.
-    fn digits(&self, real: f64) -> String {
-        let select = self.0.prepare_cached("SELECT json_array(?)");
-        let text = select.and_then(|mut select| select.query_row([real], |row| row.get(0)));
-        let array: String = text.expect("a number");
-        let digits = array.trim_matches(['[', ']']);
-        let written: f64 = digits.parse().expect(digits);
-        let near = (written - real).abs() <= 1e-14 * real.abs();
-        assert!(near || written == real, "{real} is {digits}");
-        digits.to_owned()
-    }
 }
 
 fn flow(line: &str) -> [Value; COLUMN_COUNT] {
@@ -144,25 +132,7 @@ fn value(text: &str) -> Value {
     }
 }
 
-/// The row that a client has to get; `None` where a value cannot be written as its field's type.
-fn expected(table: &Table, flow: &[Value; COLUMN_COUNT]) -> Option<Row> {
-    let mut row = Vec::new();
-    for (value, field) in flow.iter().zip(COLUMNS) {
-        row.push(match (value, field.column_type) {
-            (Value::Null, _) if field.is_key => return None,
-            (Value::Null, _) => Cell::Null,
-            (Value::Integer(integer), ColumnType::Integer) => Cell::Integer(*integer),
-            (Value::Integer(integer), ColumnType::Text) => Cell::Text(integer.to_string()),
-            (Value::Text(text), ColumnType::Text) => Cell::Text(text.clone()),
-            (Value::Text(text), ColumnType::Integer) => Cell::Integer(text.trim().parse().ok()?),
-            (Value::Real(real), ColumnType::Text) => Cell::Text(table.digits(*real)),
-            (Value::Real(real), ColumnType::Integer) => {
-                let written: f64 = table.digits(*real).parse().ok()?;
-                let whole = written.trunc() == written && written.abs() < 1e15;
-                Cell::Integer(whole.then_some(written as i64)?)
-            }
-            (Value::Blob(_), _) => return None,
-        });
-    }
-    row.try_into().ok()
+/// The record that a client has to get, or the flow's number where it cannot be written.
+fn expected((number, flow): (usize, &[Value; COLUMN_COUNT])) -> Result<Record, usize> {
+    written(flow.iter().map(Into::into)).map_err(|_| number)
 }

@@ -7,8 +7,10 @@ use flow_window::rows::reader::RecordReader;
 use flow_window::table::columns::{COLUMN_COUNT, COLUMNS, ColumnType};
 use flow_window::table::key::RowKey;
 use serde_json::Value;
+use support::random::Random;
+use support::records::{Cell, Record};
 
-use super::bodies::{self, Cell, Page, Row, Sizes};
+use super::bodies::{self, Page};
 
 /// What the text is when it is JSON without white space, as SQLite writes it.
 enum Shape<'a> {
@@ -98,15 +100,12 @@ fn value(token: &str, field: usize) -> Option<Cell> {
     })
 }
 
-fn row(tokens: &[&str]) -> Option<Row> {
-    let cells: Vec<_> = tokens
-        .iter()
-        .take(COLUMN_COUNT)
-        .enumerate()
+fn row(tokens: &[&str]) -> Option<Record> {
+    let cells = tokens.iter().take(COLUMN_COUNT).enumerate();
+    let cells: Record = cells
         .map(|(i, token)| value(token, i))
-        .collect();
-    let cells: Vec<_> = cells.into_iter().collect::<Option<_>>()?;
-    (tokens.len() == COLUMN_COUNT).then(|| cells.try_into().ok())?
+        .collect::<Option<_>>()?;
+    (tokens.len() == COLUMN_COUNT).then_some(cells)
 }
 
 /// What is no page of SQLite's, and is taken for one nevertheless, is written as what it is taken for: no
@@ -178,7 +177,7 @@ fn check_records(bytes: &[u8], records: &[Vec<&str>]) {
         };
         bodies::check_read_back(&[whole], &expected);
         // Cut into pages anywhere, the body is the same.
-        let at = Sizes::of(bytes).below(records.len() + 1);
+        let at = Random::of(bytes).below(records.len() + 1);
         let (head, tail) = (join(&records[..at]), join(&records[at..]));
         let head = Page {
             packed: &head,
@@ -197,7 +196,7 @@ fn check_records(bytes: &[u8], records: &[Vec<&str>]) {
 }
 
 /// A value that stands as its field's type is copied as it stands, and the others are written as that.
-fn check_pieces(pieces: &[String], tokens: &[&str], row: &Row) {
+fn check_pieces(pieces: &[String], tokens: &[&str], row: &Record) {
     for (i, (piece, token)) in pieces.iter().zip(tokens).enumerate() {
         let read: Value =
             serde_json::from_str(piece).unwrap_or_else(|error| panic!("{error}: {piece}"));

@@ -14,6 +14,7 @@ use flow_window::query::urlencoded::{MAX_LENGTH, with_cursor};
 use flow_window::table::columns::ColumnType;
 use flow_window::table::key::RowKey;
 use flow_window::table::state::Guard;
+use support::records::in_xml;
 
 /// The query, and behind a line break the request's `Accept`; with each ending that a path may have.
 pub fn check(bytes: &[u8]) {
@@ -240,10 +241,10 @@ fn refused(query: &str, problem: &Problem, faults: &Faults) {
         let element = elements.find(|element| element.has_tag_name(("urn:ietf:rfc:7807", name)));
         element.map(|element| element.text().unwrap_or_default().to_owned())
     };
-    assert_eq!(text("parameter"), named.map(super::bodies::in_xml), "{xml}");
+    assert_eq!(text("parameter"), named.map(in_xml), "{xml}");
     assert_eq!(
         text("detail").unwrap_or_default(),
-        super::bodies::in_xml(problem.detail()),
+        in_xml(problem.detail()),
         "{xml}"
     );
 }

@@ -1,7 +1,8 @@
 //! `up` as a person starts it: the flags of `spin up` and the environment that matter.
 
 use crate::host::{Serving, Up};
-use crate::wire::{get, query};
+use crate::{Said as _, query};
+use support::wire::get;
 
 impl Up {
     /// A file in the working directory.
@@ -17,7 +18,7 @@ impl Up {
 
 #[track_caller]
 fn said(host: &Serving, sql: &str) -> String {
-    query(host.address, sql).text().to_owned()
+    query(host.address, sql).said().to_owned()
 }
 
 #[test]
@@ -88,7 +89,7 @@ fn the_environment_sets_variables_in_capitals() {
         let mut up = Up::new().with(&["--state-dir", "state"]);
         up.command.env(name, "good day");
         let host = up.serve();
-        get(host.address, "/variable?greeting").text().to_owned()
+        get(host.address, "/variable?greeting").said().to_owned()
     };
     assert_eq!(greeting("SPIN_VARIABLE_GREETING"), "Ok(\"good day\")");
     assert_eq!(greeting("SPIN_VARIABLE_greeting"), "Ok(\"hello\")");

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use standin::{App, Server, Settings};
 use tempfile::TempDir;
 
-use crate::wire::wait_until;
+use support::wire::wait_until;
 
 /// The manifest of the probe.
 fn manifest() -> PathBuf {
@@ -30,18 +30,18 @@ pub(crate) fn named() -> Option<OsString> {
 }
 
 /// A host that serves the probe, with a database of its own.
-pub(crate) struct Stand {
-    host: Host,
+pub(crate) struct Host {
+    running: Running,
     /// Removed after the host has ended.
     folder: TempDir,
 }
 
-enum Host {
+enum Running {
     Here(Server),
     Named(Serving),
 }
 
-impl Stand {
+impl Host {
     #[track_caller]
     pub(crate) fn start() -> Self {
         Self::with_variables(&[("must_be_given", "given")]).unwrap()
@@ -59,7 +59,7 @@ impl Stand {
                 up.command.env(name, value);
             }
             return Ok(Self {
-                host: Host::Named(up.serve()),
+                running: Running::Named(up.serve()),
                 folder: up.folder,
             });
         }
@@ -75,23 +75,23 @@ impl Stand {
         };
         let server = Server::start(probe(), settings).map_err(|error| format!("{error:#}"))?;
         Ok(Self {
-            host: Host::Here(server),
+            running: Running::Here(server),
             folder,
         })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        match &self.host {
-            Host::Here(server) => server.address(),
-            Host::Named(serving) => serving.address,
+        match &self.running {
+            Running::Here(server) => server.address(),
+            Running::Named(serving) => serving.address,
         }
     }
 
     /// Connections to the database that are open now.
     pub(crate) fn connections(&self) -> usize {
-        match &self.host {
-            Host::Here(server) => server.database().open_connections(),
-            Host::Named(serving) => {
+        match &self.running {
+            Running::Here(server) => server.database().open_connections(),
+            Running::Named(serving) => {
                 let folder = self.folder.path().canonicalize().unwrap();
                 serving.process.times_open(&folder.join("sqlite_db.db"))
             }

@@ -1,6 +1,6 @@
 //! Faults of a load: a kill, a damaged input, a full disk, no permission to write.
 //!
-//! Each fault is injected many times at random positions and has a row of figures. `SOAK=1` runs as many as
+//! Each fault is injected many times at random positions and has a row of tally. `SOAK=1` runs as many as
 //! `make soak`.
 
 use std::fs;
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use flate2::{Compression, GzBuilder};
 
-use crate::figures::{Figures, short_or_long};
-use crate::namespace::{Disk, Need};
-use crate::random::Random;
+use support::tally::{Tally, short_or_long};
+use support::namespace::{Disk, Need};
+use support::random::Random;
 use crate::sandbox::{FinishedLoad, PUBLISHED, Sandbox, generated, gzip, numbered};
 
 // Killed.
@@ -25,8 +25,8 @@ use crate::sandbox::{FinishedLoad, PUBLISHED, Sandbox, generated, gzip, numbered
 /// kill of a load from a file comes at a random moment of an undisturbed load's time.
 #[test]
 fn a_load_killed_at_any_moment_goes_on_and_leaves_what_one_clean_load_leaves() {
-    let mut figures =
-        Figures::of("`flows load` killed (SIGKILL) at a random moment, then run again");
+    let mut tally =
+        Tally::of("`flows load` killed (SIGKILL) at a random moment, then run again");
     let input = Victim::new();
     let longest = input.time_of_a_clean_load();
     let kills = short_or_long(10, 100);
@@ -43,22 +43,22 @@ fn a_load_killed_at_any_moment_goes_on_and_leaves_what_one_clean_load_leaves() {
             } else {
                 kill_load_of_file(&sandbox, longest.mul_f64(random.below(1_100) as f64 / 1e3));
             }
-            figures.saw(input.assert_begun(&sandbox, before));
+            tally.saw(input.assert_begun(&sandbox, before));
             killed += 1;
         }
         input.assert_complete(&sandbox);
     }
-    figures.note(format!(
+    tally.note(format!(
         "undisturbed it takes {:.1} s",
         longest.as_secs_f64()
     ));
-    figures.print();
+    tally.print();
 }
 
 /// Two readers run beside it: each count that they read is that of the old flows or of the new ones.
 #[test]
 fn a_replacement_killed_at_any_moment_leaves_the_old_flows_or_the_new_ones() {
-    let mut figures = Figures::of("`flows load --replace` killed (SIGKILL) at a random moment");
+    let mut tally = Tally::of("`flows load --replace` killed (SIGKILL) at a random moment");
     let mut random = Random(5);
     let texts = [generated(60_000, 1), generated(90_000, 2)];
     let sandbox = Sandbox::new();
@@ -103,7 +103,7 @@ fn a_replacement_killed_at_any_moment_leaves_the_old_flows_or_the_new_ones() {
             let replaced = sandbox.visible() == counts[other];
             there = if replaced { other } else { there };
             assert!(sandbox.text() == texts[there], "the rows of {there}");
-            figures.saw(if replaced {
+            tally.saw(if replaced {
                 "the new flows"
             } else {
                 "the old flows"
@@ -124,8 +124,8 @@ fn a_replacement_killed_at_any_moment_leaves_the_old_flows_or_the_new_ones() {
     let check = database.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
     assert_eq!((left, check.unwrap().as_str()), (0, "ok"));
     sandbox.assert_in_order();
-    figures.note(format!("{reads} reads beside it saw one or the other"));
-    figures.print();
+    tally.note(format!("{reads} reads beside it saw one or the other"));
+    tally.print();
 }
 
 #[track_caller]
@@ -272,7 +272,7 @@ fn reached(sandbox: &Sandbox, rows: usize, all: usize) -> &'static str {
 
 #[test]
 fn a_gzip_that_is_cut_anywhere_is_refused_with_the_place_or_loads_the_members_it_has() {
-    let mut figures = Figures::of("gzip cut off, loaded from a file and from a pipe");
+    let mut tally = Tally::of("gzip cut off, loaded from a file and from a pipe");
     for (archive, tries) in archives() {
         let ends = archive.members.iter().map(|member| member.bytes.end);
         let around = ends.flat_map(|end| [end - 1, end, end + 1]);
@@ -290,7 +290,7 @@ fn a_gzip_that_is_cut_anywhere_is_refused_with_the_place_or_loads_the_members_it
                 Outcome::Loaded(rows) => {
                     assert!(whole, "cut to {length}");
                     assert!(*rows == numbered(&archive.text[..kept]), "cut to {length}");
-                    figures.saw(MEMBERS);
+                    tally.saw(MEMBERS);
                 }
                 Outcome::Refused { line, bytes } => {
                     assert!(!whole, "cut to {length}");
@@ -298,18 +298,18 @@ fn a_gzip_that_is_cut_anywhere_is_refused_with_the_place_or_loads_the_members_it
                     let bytes = bytes.unwrap_or(0);
                     let lines = archive.text[..bytes].matches('\n').count();
                     assert!(*line == lines + 1 && bytes >= kept, "cut to {length}");
-                    figures.saw(REFUSED);
+                    tally.saw(REFUSED);
                 }
             });
         }
     }
-    assert!(figures.count(REFUSED) > 0 && figures.count(MEMBERS) > 0);
-    figures.print();
+    assert!(tally.count(REFUSED) > 0 && tally.count(MEMBERS) > 0);
+    tally.print();
 }
 
 #[test]
 fn a_gzip_with_one_wrong_bit_is_refused_with_the_place_or_loads_as_if_it_were_right() {
-    let mut figures = Figures::of("gzip with one wrong bit, loaded from a file and from a pipe");
+    let mut tally = Tally::of("gzip with one wrong bit, loaded from a file and from a pipe");
     for (archive, tries) in archives() {
         let mut random = Random(2);
         let anywhere = (0..tries).map(|_| random.below(archive.bytes.len()));
@@ -329,7 +329,7 @@ fn a_gzip_with_one_wrong_bit_is_refused_with_the_place_or_loads_as_if_it_were_ri
                     let unread =
                         member.head.contains(&position) || position + 9 == member.bytes.end;
                     assert!(unread && *rows == numbered(&archive.text), "{wrong}");
-                    figures.saw(NO_MEANING);
+                    tally.saw(NO_MEANING);
                 }
                 Outcome::Refused { line, bytes } => {
                     assert!(!idle.contains(&position), "{wrong}");
@@ -340,13 +340,13 @@ fn a_gzip_with_one_wrong_bit_is_refused_with_the_place_or_loads_as_if_it_were_ri
                     // Damage to the first two bytes makes the file no gzip.
                     let late_enough = bytes.map_or(first, |bytes| bytes >= before);
                     assert!(late_enough, "{wrong}: {bytes:?} bytes");
-                    figures.saw(REFUSED);
+                    tally.saw(REFUSED);
                 }
             });
         }
     }
-    assert!(figures.count(REFUSED) > 0 && figures.count(NO_MEANING) > 0);
-    figures.print();
+    assert!(tally.count(REFUSED) > 0 && tally.count(NO_MEANING) > 0);
+    tally.print();
 }
 
 const REFUSED: &str = "refused, line and byte named, no row loaded";
@@ -473,7 +473,7 @@ fn a_load_that_fills_the_disk_says_so_and_goes_on_once_there_is_room() {
     {
         return;
     }
-    let mut figures = Figures::of("disk full (tmpfs of a random size), then room made");
+    let mut tally = Tally::of("disk full (tmpfs of a random size), then room made");
     let input = TooMuch::new();
     let archive = gzip(fs::read(input.path()).unwrap());
     // The write-ahead log needs up to half the size of the database.
@@ -486,16 +486,16 @@ fn a_load_that_fills_the_disk_says_so_and_goes_on_once_there_is_room() {
             _ => sandbox.pipe(&archive, &[]),
         };
         disk.resize(PLENTY_KIB);
-        figures.saw(input.go_on(&sandbox, &load));
+        tally.saw(input.go_on(&sandbox, &load));
     }
-    figures.print();
+    tally.print();
 }
 
 /// Needs no mount: the shell limits the size of a file.
 #[cfg(unix)]
 #[test]
 fn a_load_whose_files_may_not_grow_says_so_and_goes_on_once_they_may() {
-    let mut figures = Figures::of("file size limited to a random size, then not");
+    let mut tally = Tally::of("file size limited to a random size, then not");
     let input = TooMuch::new();
     for kib in input.rooms(1) {
         let sandbox = Sandbox::new();
@@ -511,9 +511,9 @@ fn a_load_whose_files_may_not_grow_says_so_and_goes_on_once_they_may() {
             arguments: script,
             output,
         };
-        figures.saw(input.go_on(&sandbox, &load));
+        tally.saw(input.go_on(&sandbox, &load));
     }
-    figures.print();
+    tally.print();
 }
 
 /// An input of several commits, and the size of the database that it makes.
@@ -574,20 +574,20 @@ fn a_read_only_file_system_is_named_and_nothing_changes() {
     if !Need::Mounts.is_here("faults::a_read_only_file_system_is_named_and_nothing_changes") {
         return;
     }
-    let mut figures = Figures::of("load into a database on a read-only file system");
+    let mut tally = Tally::of("load into a database on a read-only file system");
     for there in [true, false] {
         let sandbox = Sandbox::new();
         let disk = Disk::over(sandbox.folder.path(), PLENTY_KIB);
         let set = |read_only| disk.set_read_only(read_only);
         assert_unchanged_by_loads(
-            &mut figures,
+            &mut tally,
             &sandbox,
             there,
             &["Read-only file system"],
             set,
         );
     }
-    figures.print();
+    tally.print();
 }
 
 #[cfg(unix)]
@@ -598,7 +598,7 @@ fn files_without_permission_to_write_are_named_and_nothing_changes() {
     if !Need::Permissions.is_here(test) {
         return;
     }
-    let mut figures = Figures::of("load into a database without permission to write");
+    let mut tally = Tally::of("load into a database without permission to write");
     // Permissions of the folder and of the database in it.
     for (folder, file) in [(0o555, 0o444), (0o555, 0o644), (0o755, 0o444)] {
         for there in [true, false] {
@@ -618,31 +618,31 @@ fn files_without_permission_to_write_are_named_and_nothing_changes() {
                     if read_only { folder } else { 0o755 },
                 );
             };
-            assert_unchanged_by_loads(&mut figures, &sandbox, there, &[], set);
+            assert_unchanged_by_loads(&mut tally, &sandbox, there, &[], set);
         }
     }
-    figures.print();
+    tally.print();
 }
 
 /// An unknown write version in the file's header makes a database read-only for every user, the superuser
 /// included.
 #[test]
 fn a_database_that_may_not_be_written_is_named_and_nothing_changes() {
-    let mut figures = Figures::of("load into a database that SQLite may only read");
+    let mut tally = Tally::of("load into a database that SQLite may only read");
     let sandbox = Sandbox::new();
     let set = |read_only| {
         let mut database = fs::read(sandbox.db()).unwrap();
         database[18] = if read_only { 9 } else { 2 };
         fs::write(sandbox.db(), database).unwrap();
     };
-    assert_unchanged_by_loads(&mut figures, &sandbox, true, &["database", "readonly"], set);
-    figures.print();
+    assert_unchanged_by_loads(&mut tally, &sandbox, true, &["database", "readonly"], set);
+    tally.print();
 }
 
 /// Loads while `sandbox` is read-only and after; a database exists before if `there`.
 #[track_caller]
 fn assert_unchanged_by_loads(
-    figures: &mut Figures,
+    tally: &mut Tally,
     sandbox: &Sandbox,
     there: bool,
     reasons: &[&str],
@@ -659,7 +659,7 @@ fn assert_unchanged_by_loads(
     sandbox.pipe(gzip(&more), &[]).fails_with(&reasons);
     sandbox.pipe(&more, &["--replace"]).fails_with(&reasons);
     set_read_only(false);
-    figures.saw_times("error that names the file, nothing changed", 3);
+    tally.saw_times("error that names the file, nothing changed", 3);
     if there {
         assert_eq!(sandbox.rows(), numbered(before));
     }

@@ -7,17 +7,9 @@
 //! - [`sandbox`]: a folder with a database, and the command run in it
 //! - [`promises`]: what a load guarantees to those who read, edit or replace flows beside it
 //! - [`faults`]: random faults, many of each, with a row of figures for each fault
-//!
-//! The other modules are shared with the tests of the service.
 
 mod faults;
-#[path = "../../../../tests/survival/figures.rs"]
-mod figures;
-#[path = "../../../../tests/survival/namespace.rs"]
-mod namespace;
 mod promises;
-#[path = "../../../../tests/survival/random.rs"]
-mod random;
 mod sandbox;
 
 use std::fs;

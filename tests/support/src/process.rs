@@ -1,24 +1,27 @@
 //! A server in a process of its own, so that its memory, threads and descriptors can be counted.
 //!
-//! The process is this test binary again, told to run the one "test" at the end of this file. It answers
-//! questions on its standard input; the rest is read from /proc, where there is one.
+//! The process is this test binary again, told to run one ignored test, [`TEST`], which calls [`serve`]. It
+//! answers questions on its standard input; the rest is read from /proc, where there is one.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::stand::{Database, FLOWS, Stand};
-use crate::wire::{self, Answer, wait_until};
+use crate::FLOWS;
+use crate::database::Database;
+use crate::wire::{self, Response, wait_until};
+
+/// The test that the other process runs; a binary that starts a [`ServerProcess`] has it at its root.
+pub const TEST: &str = "server_process";
 
 /// Names the database to the other process.
-const DATABASE: &str = "SURVIVAL_SERVES";
+const DATABASE: &str = "TEST_SERVES";
 
 /// Stands before each line that is meant for this process.
-const MARK: &str = "apart: ";
+const MARK: &str = "server process: ";
 
 /// A server in a process of its own, ended when dropped.
-pub(crate) struct Apart {
+pub struct ServerProcess {
     process: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -29,24 +32,25 @@ pub(crate) struct Apart {
 
 /// What a server holds at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Held {
+pub struct Held {
     /// Connections to the database.
-    pub(crate) connections: usize,
+    pub connections: usize,
     /// Instances that have trapped.
-    pub(crate) trapped: usize,
+    pub trapped: usize,
     /// Resident memory in KiB.
-    pub(crate) resident: u64,
-    pub(crate) threads: u64,
+    pub resident: u64,
+    /// Its threads.
+    pub threads: u64,
     /// Open files and sockets.
-    pub(crate) descriptors: usize,
+    pub descriptors: usize,
 }
 
-impl Apart {
+impl ServerProcess {
     /// Starts a server over `database`.
     #[track_caller]
-    pub(crate) fn serve(database: &Database) -> Self {
+    pub fn serve(database: &Database) -> Self {
         let mut process = Command::new(std::env::current_exe().expect("this binary"))
-            .args(["apart::serve", "--exact", "--ignored", "--nocapture"])
+            .args([TEST, "--exact", "--ignored", "--nocapture"])
             .env(DATABASE, database.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -55,31 +59,32 @@ impl Apart {
             .expect("this binary again");
         let questions = process.stdin.take().expect("its standard input");
         let answers = BufReader::new(process.stdout.take().expect("its standard output"));
-        let mut apart = Self {
+        let mut server = Self {
             process,
             questions,
             answers,
             address: ([127, 0, 0, 1], 0).into(),
             threads: 0,
         };
-        apart.address = apart.said().parse().expect("an address");
-        apart.threads = apart.status("Threads:");
-        apart
+        server.address = server.said().parse().expect("an address");
+        server.threads = server.status("Threads:");
+        server
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Asks on a connection of its own.
     #[track_caller]
-    pub(crate) fn get(&self, target: &str) -> Answer {
+    pub fn get(&self, target: &str) -> Response {
         wire::get(self.address, target)
     }
 
     /// What it holds now.
     #[track_caller]
-    pub(crate) fn held(&mut self) -> Held {
+    pub fn held(&mut self) -> Held {
         writeln!(self.questions).expect("the other process listens");
         let said = self.said();
         let (connections, trapped) = said.split_once(' ').expect("two numbers");
@@ -94,19 +99,19 @@ impl Apart {
     }
 
     /// Memory that it holds now, in KiB; 0 where that is not told.
-    pub(crate) fn resident(&self) -> u64 {
+    pub fn resident(&self) -> u64 {
         self.status("VmRSS:")
     }
 
     /// The most memory it has ever held, in KiB; 0 where that is not told.
-    pub(crate) fn peak(&self) -> u64 {
+    pub fn peak(&self) -> u64 {
         self.status("VmHWM:")
     }
 
     /// Waits until it holds no connection to the database, no more descriptors than `before` and no more
     /// threads than at its start: idle ones go after ten seconds.
     #[track_caller]
-    pub(crate) fn settle(&mut self, before: &Held) -> Held {
+    pub fn settle(&mut self, before: &Held) -> Held {
         wait_until("connections, descriptors and threads as they were", || {
             let now = self.held();
             now.connections == 0
@@ -118,14 +123,14 @@ impl Apart {
 
     /// Asks once and waits until all is quiet: what is held before anything goes wrong.
     #[track_caller]
-    pub(crate) fn at_rest(&mut self) -> Held {
+    pub fn at_rest(&mut self) -> Held {
         self.get(&format!("{FLOWS}?limit=1")).ok();
         wait_until("no connection", || self.held().connections == 0);
         self.held()
     }
 
     /// Ends the process at once, as SIGKILL does.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process.kill().expect("the process is there");
         self.process.wait().expect("the process ends");
     }
@@ -154,26 +159,24 @@ impl Apart {
     }
 }
 
-impl Drop for Apart {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         _ = self.process.kill();
         _ = self.process.wait();
     }
 }
 
-/// Not a test: the other process. Ends with its standard input.
-#[test]
-#[ignore = "the server of the tests that count what a process holds; they start it"]
-fn serve() {
-    let Ok(database) = std::env::var(DATABASE) else {
+/// What the test [`TEST`] does: serves until its standard input ends, or nothing where nobody started it so.
+pub fn serve() {
+    let Ok(path) = std::env::var(DATABASE) else {
         return;
     };
-    let stand = Stand::over(Path::new(&database));
-    println!("{MARK}{}", stand.address());
+    let server = Database::at(path).serve();
+    println!("{MARK}{}", server.address());
     for question in std::io::stdin().lines() {
         if question.is_err() {
             return;
         }
-        println!("{MARK}{} {}", stand.connections(), stand.trapped());
+        println!("{MARK}{} {}", server.connections(), server.trapped());
     }
 }

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 
 /// What a test needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
+pub enum Need {
     /// To mount file systems.
     Mounts,
     /// To be held by the permissions of files.
@@ -19,7 +19,7 @@ pub(crate) enum Need {
 }
 
 /// Tells the other process that it is the one.
-const INSIDE: &str = "SURVIVAL_NAMESPACE";
+const INSIDE: &str = "TEST_NAMESPACE";
 
 impl Need {
     /// Options of `unshare`: as the superuser of a new namespace, or as nobody in particular.
@@ -52,7 +52,7 @@ impl Need {
     /// Whether this process has it. If not, the test of this name is run in one that has, and the rows that it
     /// prints are printed here.
     #[track_caller]
-    pub(crate) fn is_here(self, test: &str) -> bool {
+    pub fn is_here(self, test: &str) -> bool {
         let held = self == Self::Permissions && permissions_hold();
         if held || std::env::var_os(INSIDE).is_some() {
             return true;
@@ -93,12 +93,12 @@ fn permissions_hold() -> bool {
 }
 
 /// A file system in memory; gone when dropped.
-pub(crate) struct Disk<'a>(&'a Path);
+pub struct Disk<'a>(&'a Path);
 
 impl<'a> Disk<'a> {
     /// Mounts one over `folder`.
     #[track_caller]
-    pub(crate) fn over(folder: &'a Path, kib: u64) -> Self {
+    pub fn over(folder: &'a Path, kib: u64) -> Self {
         let disk = Self(folder);
         disk.mount(&format!("size={kib}k"));
         disk
@@ -106,13 +106,13 @@ impl<'a> Disk<'a> {
 
     /// Gives it another size.
     #[track_caller]
-    pub(crate) fn resize(&self, kib: u64) {
+    pub fn resize(&self, kib: u64) {
         self.mount(&format!("remount,size={kib}k"));
     }
 
     /// Lets nobody write to it, or everybody again.
     #[track_caller]
-    pub(crate) fn set_read_only(&self, read_only: bool) {
+    pub fn set_read_only(&self, read_only: bool) {
         self.mount(if read_only {
             "remount,ro"
         } else {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Whether this is the long run.
-pub(crate) fn is_soak() -> bool {
+pub fn is_soak() -> bool {
     std::env::var("SOAK").is_ok_and(|soak| !matches!(soak.as_str(), "" | "0"))
 }
 
 /// The count or duration for `make test`, or the one for `make soak`.
-pub(crate) fn short_or_long<T>(short: T, long: T) -> T {
+pub fn short_or_long<T>(short: T, long: T) -> T {
     if is_soak() { long } else { short }
 }
 
@@ -18,14 +18,15 @@ const UNNOTICED: &str = "short and clean";
 
 /// What clients saw of one fault.
 #[derive(Debug)]
-pub(crate) struct Figures {
+pub struct Tally {
     fault: String,
     seen: BTreeMap<String, usize>,
     notes: Vec<String>,
 }
 
-impl Figures {
-    pub(crate) fn of(fault: impl Into<String>) -> Self {
+impl Tally {
+    /// Nothing yet, of this fault.
+    pub fn of(fault: impl Into<String>) -> Self {
         Self {
             fault: fault.into(),
             seen: BTreeMap::new(),
@@ -34,34 +35,34 @@ impl Figures {
     }
 
     /// Counts one try.
-    pub(crate) fn saw(&mut self, what: impl Into<String>) {
+    pub fn saw(&mut self, what: impl Into<String>) {
         self.saw_times(what, 1);
     }
 
     /// Counts several tries with the same outcome.
-    pub(crate) fn saw_times(&mut self, what: impl Into<String>, times: usize) {
+    pub fn saw_times(&mut self, what: impl Into<String>, times: usize) {
         *self.seen.entry(what.into()).or_default() += times;
     }
 
     /// How often `what` was seen.
-    pub(crate) fn count(&self, what: &str) -> usize {
+    pub fn count(&self, what: &str) -> usize {
         self.seen.get(what).copied().unwrap_or(0)
     }
 
     /// Adds a measurement to the row.
-    pub(crate) fn note(&mut self, note: impl Into<String>) {
+    pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
     /// Prints the row; a test that has found a loss has failed before it gets here.
     #[track_caller]
-    pub(crate) fn print(&self) {
+    pub fn print(&self) {
         assert!(!self.seen.is_empty(), "nothing was tried: {}", self.fault);
         println!("{self}");
     }
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tried: usize = self.seen.values().sum();
         let seen = self.seen.iter().map(|(what, n)| format!("{n} × {what}"));
