@@ -12,11 +12,11 @@ WASM := wasm32-wasip2
 SPIN := $(shell spin --version 2>/dev/null | grep -Eq '^spin (4\.[1-9]|[5-9]|[1-9][0-9])' && echo spin)
 
 # All that runs on this machine. Cargo chooses the features of what they share for all of it: for a part of it
-# (`-p standin`) it would choose others, and build wasmtime a second time. So what is to be built is named by
+# (`-p test-host`) it would choose others, and build wasmtime a second time. So what is to be built is named by
 # its binaries, of the whole.
-HERE := --workspace --exclude probe --exclude flow-window-spin
-STANDIN := $(HERE) --bin flows --bin standin
-NATIVE := $(if $(SPIN),-p flows,$(STANDIN))
+NATIVE_PACKAGES := --workspace --exclude probe --exclude flow-window-spin
+TEST_HOST := $(NATIVE_PACKAGES) --bin flows --bin test-host
+NATIVE := $(if $(SPIN),-p flows,$(TEST_HOST))
 
 # For clients that are written in Python; `make test` goes on without.
 PYTHON ?= python3
@@ -37,7 +37,7 @@ help:
 	@echo 'make fuzz-keep         bring what that has found into tests/fuzz/corpus, which `make test` replays'
 	@echo 'make fuzz-api          have schemathesis ask what the OpenAPI document allows, and what it does not'
 	@echo 'make clients           read answers by curl, requests, pandas, DuckDB and lxml'
-	@echo 'make host-facts        hold a host to what the stand-in is held to; HOST=…/spin names another'
+	@echo 'make host-facts        hold a host to what the test host is held to; HOST=…/spin names another'
 	@echo 'make bench             measure the component beside a native server; BENCH="--help" tells what else'
 	@echo 'make lint              formatting, clippy and rustdoc, warnings denied; cargo deny if it is there'
 
@@ -45,7 +45,7 @@ up: component native $(DATABASE)
 	@echo
 	@echo 'Try:  curl "http://$(LISTEN)/api/v1/stream/flows?scanned_after=0&scanned_before=1&limit=3"'
 	@echo
-	@$(if $(SPIN),$(SPIN),target/debug/standin) up --listen $(LISTEN)
+	@$(if $(SPIN),$(SPIN),target/debug/test-host) up --listen $(LISTEN)
 
 # Flows of your own take the place of the sample, as long as nothing else has been added to it.
 load: native
@@ -58,14 +58,14 @@ load: native
 
 test: component
 	$(CARGO) build --quiet --target $(WASM) --release -p probe
-	$(CARGO) test $(HERE)
+	$(CARGO) test $(NATIVE_PACKAGES)
 	@if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(MAKE) --no-print-directory fuzz-api; \
 	    else echo 'fuzz-api is left out: there is no $(PYTHON) with the modules venv and ensurepip'; fi
 
 # One test at a time, so that the times and the memory are those of one kind of trouble. ONLY picks tests by
 # a part of their names, such as `disk::`.
 soak: component
-	SOAK=1 $(CARGO) test -p flow-window --test survival -- --nocapture --test-threads=1 $(ONLY)
+	SOAK=1 $(CARGO) test -p flow-window --test resilience -- --nocapture --test-threads=1 $(ONLY)
 	SOAK=1 $(CARGO) test -p flows --test load -- --nocapture --test-threads=1 $(or $(ONLY),faults::)
 
 # Goes on with the other targets behind one that fails. No sanitizer of memory: nothing in src/ is unsafe.
@@ -103,15 +103,15 @@ host-facts: FACTS_HOST = $(abspath $(shell command -v '$(HOST)'))
 host-facts: target
 	@test -z '$(HOST)' || test -n '$(FACTS_HOST)' || { echo 'there is no program $(HOST)' >&2; exit 1; }
 	$(CARGO) build --quiet --target $(WASM) --release -p probe
-	FACTS_HOST='$(if $(HOST),$(FACTS_HOST))' $(CARGO) test $(HERE) --test host_facts -- $(ONLY)
+	FACTS_HOST='$(if $(HOST),$(FACTS_HOST))' $(CARGO) test $(NATIVE_PACKAGES) --test host_facts -- $(ONLY)
 
 # Each in a virtual environment of its own, which is made again when its list of packages changes.
 fuzz-api: component target/python/fuzz/installed
-	$(CARGO) build $(STANDIN)
+	$(CARGO) build $(TEST_HOST)
 	target/python/fuzz/bin/python tests/fuzz/run.py
 
 clients: component target/python/clients/installed
-	$(CARGO) build $(STANDIN)
+	$(CARGO) build $(TEST_HOST)
 	target/python/clients/bin/python tests/clients/read_back.py
 
 target/python/%/installed: tests/%/requirements.txt
@@ -122,15 +122,15 @@ target/python/%/installed: tests/%/requirements.txt
 
 # BENCH takes more arguments, such as --rows 5000000, --scale or --slow-clients.
 bench: component
-	$(CARGO) build $(if $(SPIN),-p bench,$(STANDIN) --bin bench)
+	$(CARGO) build $(if $(SPIN),-p bench,$(TEST_HOST) --bin bench)
 	target/debug/bench --chart tools/bench/bench.svg $(BENCH)
 
 lint: target
 	$(CARGO) fmt --all --check
 	cd tests/fuzz && $(CARGO) fmt --check
-	$(CARGO) clippy $(HERE) --all-targets -- -D warnings
+	$(CARGO) clippy $(NATIVE_PACKAGES) --all-targets -- -D warnings
 	$(CARGO) clippy --target $(WASM) -p flow-window -p flow-window-spin -p probe -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(HERE) --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(NATIVE_PACKAGES) --no-deps
 	@twice=$$($(CARGO) tree --locked --quiet -p flow-window-spin --target $(WASM) -e normal,no-proc-macro -d) \
 	    && [ -z "$$twice" ] || { echo "twice in the component: $$twice"; exit 1; }
 	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; $(CARGO) deny --locked check licenses bans sources; \

@@ -1,6 +1,6 @@
-"""The component behind the stand-in host, for tests that are clients in Python: a database, a server, its log.
+"""The component behind the test host, for tests that are clients in Python: a database, a server, its log.
 
-Knows the two commands that are built (`flows` and `standin`) and nothing of what is asked of the server.
+Knows the two commands that are built (`flows` and `test-host`) and nothing of what is asked of the server.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import threading
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLOWS = ROOT / "target/debug/flows"
-STANDIN = ROOT / "target/debug/standin"
+TEST_HOST = ROOT / "target/debug/test-host"
 
 
 def make_database(path, rows):
@@ -39,7 +39,7 @@ def served(rows, **variables):
         database = pathlib.Path(folder) / "sqlite_db.db"
         make_database(database, rows)
         settings = {f"SPIN_VARIABLE_{name.upper()}": value for name, value in variables.items()}
-        command = [STANDIN, "up", "--listen", "127.0.0.1:0", "--state-dir", folder]
+        command = [TEST_HOST, "up", "--listen", "127.0.0.1:0", "--state-dir", folder]
         server = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -52,7 +52,7 @@ def served(rows, **variables):
         try:
             line = server.stdout.readline()
             if not line.startswith("Serving http://"):
-                raise SystemExit(f"the stand-in did not start: {line}{server.stderr.read()}")
+                raise SystemExit(f"the test host did not start: {line}{server.stderr.read()}")
             log = []
             # Read as it is written, or a full pipe would stop the server.
             threading.Thread(target=lambda: log.extend(server.stderr), daemon=True).start()

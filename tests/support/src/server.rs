@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use standin::faults::Faults;
-use standin::server::MemoryOutputPipe;
-use standin::{App, Server, Settings};
+use test_host::faults::Faults;
+use test_host::server::MemoryOutputPipe;
+use test_host::{App, Server, Settings};
 
 use crate::FLOWS;
 use crate::database::Database;

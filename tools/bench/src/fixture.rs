@@ -74,7 +74,7 @@ impl Fixture {
     }
 }
 
-/// The path where Spin and the stand-in look below `--state-dir`.
+/// The path where Spin and the test host look below `--state-dir`.
 fn database(folder: &Path) -> PathBuf {
     folder.join("sqlite_db.db")
 }

@@ -23,7 +23,7 @@ pub struct Report {
     pub(super) rounds: u64,
     /// The host of the component.
     pub(super) host: String,
-    /// The version inside the baseline, the scan and the stand-in.
+    /// The version inside the baseline, the scan and the test host.
     pub(super) sqlite: String,
     /// The version of the sqlite3 shell.
     pub(super) shell: Option<String>,

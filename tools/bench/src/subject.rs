@@ -19,7 +19,7 @@ use crate::fixture::Fixture;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Subject {
-    /// This project, on Spin or on the stand-in host.
+    /// This project, on Spin or on the test host.
     Component,
     /// The same windows from a native server: [`crate::baseline`].
     #[serde(rename = "native")]
@@ -63,29 +63,29 @@ impl Subject {
 pub(super) enum Host {
     /// Spin, with its version line.
     Spin(String),
-    /// The stand-in: a binary beside this one.
-    Standin(PathBuf),
+    /// The test host: a binary beside this one.
+    TestHost(PathBuf),
 }
 
 impl Host {
-    /// Spin from version 4.1 on if it is on PATH, else the stand-in.
+    /// Spin from version 4.1 on if it is on PATH, else the test host.
     pub(super) fn find() -> Result<Self> {
         if let Some(version) = version_of("spin").filter(|version| is_recent_spin(version)) {
             return Ok(Self::Spin(version));
         }
-        let standin = std::env::current_exe()?.with_file_name("standin");
+        let test_host = std::env::current_exe()?.with_file_name("test-host");
         ensure!(
-            standin.exists(),
+            test_host.exists(),
             "neither Spin 4.1 on PATH nor {}; run `make native`",
-            standin.display()
+            test_host.display()
         );
-        Ok(Self::Standin(standin))
+        Ok(Self::TestHost(test_host))
     }
 
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Spin(version) => version,
-            Self::Standin(_) => "stand-in (tests/host)",
+            Self::TestHost(_) => "test host (tests/test-host)",
         }
     }
 
@@ -96,7 +96,7 @@ impl Host {
                 Path::new("spin"),
                 TcpListener::bind("127.0.0.1:0")?.local_addr()?,
             ),
-            Self::Standin(path) => (path.as_path(), ([127, 0, 0, 1], 0).into()),
+            Self::TestHost(path) => (path.as_path(), ([127, 0, 0, 1], 0).into()),
         };
         let mut command = Command::new(program);
         command.args(["up", "--listen", &listen.to_string()]);
@@ -163,7 +163,7 @@ const START_WITHIN: Duration = Duration::from_secs(120);
 /// Ticks a second in `/proc/PID/stat`: fixed by Linux's interface, whatever the kernel's own clock.
 const TICKS: f64 = 100.0;
 
-/// What Spin, the stand-in and the baseline print when they listen.
+/// What Spin, the test host and the baseline print when they listen.
 const ANNOUNCEMENT: &str = "Serving http://";
 
 /// A running server. Dropping stops it.

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use flows::generate::generate;
 use flows::load::{Load, load};
 use rusqlite::Connection;
-use standin::{App, Server, Settings};
 use tempfile::TempDir;
+use test_host::{App, Server, Settings};
 
 /// Enough for bodies of several pages and chunks.
 const ROWS: u64 = 5_000;

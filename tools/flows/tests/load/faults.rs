@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use flate2::{Compression, GzBuilder};
 
-use support::tally::{Tally, short_or_long};
+use crate::sandbox::{FinishedLoad, PUBLISHED, Sandbox, generated, gzip, numbered};
 use support::namespace::{Disk, Need};
 use support::random::Random;
-use crate::sandbox::{FinishedLoad, PUBLISHED, Sandbox, generated, gzip, numbered};
+use support::tally::{Tally, short_or_long};
 
 // Killed.
 
@@ -25,8 +25,7 @@ use crate::sandbox::{FinishedLoad, PUBLISHED, Sandbox, generated, gzip, numbered
 /// kill of a load from a file comes at a random moment of an undisturbed load's time.
 #[test]
 fn a_load_killed_at_any_moment_goes_on_and_leaves_what_one_clean_load_leaves() {
-    let mut tally =
-        Tally::of("`flows load` killed (SIGKILL) at a random moment, then run again");
+    let mut tally = Tally::of("`flows load` killed (SIGKILL) at a random moment, then run again");
     let input = Victim::new();
     let longest = input.time_of_a_clean_load();
     let kills = short_or_long(10, 100);
@@ -579,13 +578,7 @@ fn a_read_only_file_system_is_named_and_nothing_changes() {
         let sandbox = Sandbox::new();
         let disk = Disk::over(sandbox.folder.path(), PLENTY_KIB);
         let set = |read_only| disk.set_read_only(read_only);
-        assert_unchanged_by_loads(
-            &mut tally,
-            &sandbox,
-            there,
-            &["Read-only file system"],
-            set,
-        );
+        assert_unchanged_by_loads(&mut tally, &sandbox, there, &["Read-only file system"], set);
     }
     tally.print();
 }

@@ -1,7 +1,7 @@
-//! The host that the facts are held against: the stand-in, or a binary that the variable `FACTS_HOST` names.
+//! The host that the facts are held against: the test host, or a binary that the variable `FACTS_HOST` names.
 //!
 //! A named host has the command line of `spin up`. It is started for each test and looked into from outside
-//! alone, through `/proc`. The stand-in serves from the test's own process, and starts in no time.
+//! alone, through `/proc`. The test host serves from the test's own process, and starts in no time.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use standin::{App, Server, Settings};
 use tempfile::TempDir;
+use test_host::{App, Server, Settings};
 
 use support::wire::wait_until;
 
@@ -24,7 +24,7 @@ fn manifest() -> PathBuf {
 const HOW_TO_BUILD: &str =
     "The probe is built by: cargo build --target wasm32-wasip2 --release -p probe";
 
-/// The binary that is held to the facts, unless it is the stand-in.
+/// The binary that is held to the facts, unless it is the test host.
 pub(crate) fn named() -> Option<OsString> {
     std::env::var_os("FACTS_HOST").filter(|host| !host.is_empty())
 }
@@ -48,7 +48,7 @@ impl Host {
     }
 
     /// # Errors
-    /// What the stand-in says when it cannot serve. A named host that does not serve is a failure.
+    /// What the test host says when it cannot serve. A named host that does not serve is a failure.
     #[track_caller]
     pub(crate) fn with_variables(variables: &[(&str, &str)]) -> Result<Self, String> {
         if named().is_some() {
@@ -122,7 +122,7 @@ impl Up {
             Some(_) => TcpListener::bind("127.0.0.1:0").unwrap().local_addr(),
             None => Ok(([127, 0, 0, 1], 0).into()),
         };
-        let mut command = Command::new(named.unwrap_or(env!("CARGO_BIN_EXE_standin").into()));
+        let mut command = Command::new(named.unwrap_or(env!("CARGO_BIN_EXE_test-host").into()));
         command
             .args(["up", "--listen", &listen.unwrap().to_string(), "--from"])
             .arg(manifest())

@@ -1,4 +1,4 @@
-//! The HTTP contract, tested from outside: the built component behind the stand-in host.
+//! The HTTP contract, tested from outside: the built component behind the test host.
 //!
 //! Grouped by behaviour. Each test has a database and a server of its own; the component is compiled once.
 

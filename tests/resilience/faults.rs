@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use standin::faults::{Fault, Point};
 use support::FLOWS;
 use support::database::Database;
 use support::records::parse;
 use support::server::TestServer;
 use support::tally::{Tally, is_soak};
 use support::wire::{End, Response, Wire, head_for, inflate, wait_until};
+use test_host::faults::{Fault, Point};
 
 /// Pages of 500, 3,000 and 1,200.
 const COUNT: u32 = 4_700;

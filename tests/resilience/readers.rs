@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use standin::faults::{Fault, Point};
 use support::FLOWS;
 use support::database::Database;
 use support::server::TestServer;
 use support::tally::Tally;
 use support::wire::{End, Wire, get, head_for, wait_until};
+use test_host::faults::{Fault, Point};
 
 /// Rows that the service looks at for a page where not every row matches.
 const ROWS_A_PAGE: usize = 10_000;

@@ -4,7 +4,7 @@
 //! its sizes; and `crates/core/src/store.rs`: a deadline that never comes. What costs time there costs
 //! time here.
 //!
-//! Spin 4.1 is built with wasmtime 47, the stand-in with 48. One difference is left to see: 48 takes Host
+//! Spin 4.1 is built with wasmtime 47, the test host with 48. One difference is left to see: 48 takes Host
 //! and the like out of the headers of a request, so that a guest knows the authority from the URI alone.
 
 use std::collections::HashMap;
@@ -42,7 +42,7 @@ impl App {
     ///
     /// # Errors
     /// A manifest or wasm file that cannot be read, or a component that asks for an interface which the
-    /// stand-in does not have.
+    /// test host does not have.
     pub fn load(path: &Path) -> Result<Self> {
         let manifest = Manifest::read(path)?;
         let (_, component) = manifest.component()?;
@@ -142,8 +142,8 @@ fn config() -> Result<Config> {
 
 /// What a guest may import: Spin's interfaces, requests, and what Rust's standard library asks for.
 ///
-/// Spin has files, sockets and outgoing requests as well. Here they are left out: no guest of the stand-in
-/// imports them, and to compile what links them took half of the stand-in's own build.
+/// Spin has files, sockets and outgoing requests as well. Here they are left out: no guest of the test host
+/// imports them, and to compile what links them took half of the test host's own build.
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
     use wasmtime_wasi::p2::bindings::{cli, random};

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use standin::faults::{Fault, Faults, Point};
+use test_host::faults::{Fault, Faults, Point};
 
 use crate::table::{Change, Kind, Size, State, Table};
 use support::random::Random;

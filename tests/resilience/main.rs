@@ -9,7 +9,7 @@
 //! - [`disk`]: a disk that takes nothing more
 //! - [`clients`]: clients that leave, stall, or come all at once
 //! - [`readers`]: readers that leave or take nothing, and what their answers go on to cost
-//! - [`heads`]: request heads that are none
+//! - [`malformed_requests`]: request heads that break the grammar, or are too large
 //! - [`writer`]: a load into the table that is being read
 //! - [`states`]: a table that is changed in every way there is
 //! - [`load`]: 64 connections that never pause
@@ -25,10 +25,10 @@ mod clients;
 mod content;
 mod disk;
 mod faults;
-mod heads;
 mod http2;
 mod imports;
 mod load;
+mod malformed_requests;
 mod proxy;
 mod readers;
 mod replace;

@@ -1,4 +1,4 @@
-//! What the stand-in reads of `spin.toml` and of the runtime configuration file.
+//! What the test host reads of `spin.toml` and of the runtime configuration file.
 //!
 //! Unknown keys are left alone: the manifest is Spin's, and Spin is the judge of it.
 
@@ -78,14 +78,14 @@ impl Manifest {
 
     /// The component that answers every path, and its name.
     ///
-    /// The stand-in knows one trigger with the route `/...`; anything else is an error.
+    /// The test host knows one trigger with the route `/...`; anything else is an error.
     pub fn component(&self) -> Result<(&str, &Component)> {
         let [trigger] = self.trigger.http.as_slice() else {
-            bail!("the stand-in runs a manifest with exactly one http trigger");
+            bail!("the test host runs a manifest with exactly one http trigger");
         };
         ensure!(
             trigger.route == "/...",
-            "the stand-in knows the route \"/...\" alone"
+            "the test host knows the route \"/...\" alone"
         );
         let component = self
             .component
@@ -161,7 +161,7 @@ struct SqliteDatabase {
 /// `TomlResolver::state_dir` and `sqlite_config_resolver`).
 ///
 /// # Errors
-/// A file that cannot be read, or a database that the stand-in does not have.
+/// A file that cannot be read, or a database that the test host does not have.
 pub fn database_path(
     manifest: &Path,
     state_dir: Option<PathBuf>,
@@ -177,7 +177,7 @@ pub fn database_path(
             kind,
             path: Some(path),
         }) if kind == "spin" => Ok(path.clone()),
-        Some(_) => bail!("the stand-in knows databases of type \"spin\" with a path alone"),
+        Some(_) => bail!("the test host knows databases of type \"spin\" with a path alone"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A guest that does one thing a path, so that a test can see what the host makes of it.
 //!
-//! It runs on the stand-in and on Spin alike (`SPIN_VARIABLE_MUST_BE_GIVEN=x spin up --from` this folder);
+//! It runs on the test host and on Spin alike (`SPIN_VARIABLE_MUST_BE_GIVEN=x spin up --from` this folder);
 //! `tests/host_facts` says what is expected of either.
 //!
 //! A route that has to wait does so at a [`gate`]: until the client sends the next piece of the request's

@@ -1,7 +1,7 @@
-//! The stand-in held to what Spin does to a guest, each fact with a real guest: `probe`.
+//! The test host held to what Spin does to a guest, each fact with a real guest: `probe`.
 //!
-//! The component is designed around these facts, so a stand-in that were kinder than Spin would let faults
-//! through. Where each fact stands in Spin's source is said in the stand-in's modules.
+//! The component is designed around these facts, so a test host that were kinder than Spin would let faults
+//! through. Where each fact stands in Spin's source is said in the test host's modules.
 //! `HOST=…/spin make host-facts` holds another host to the same facts, and so shows where the two differ.
 //!
 //! Which instance gets a request is decided by a race that the host leaves open: an instance that has just
@@ -480,7 +480,7 @@ fn a_variable_that_the_component_does_not_have_is_an_error() {
 
 #[test]
 fn a_required_variable_without_a_value_keeps_the_host_from_starting() {
-    // The words are the stand-in's own; `command_line` has the fact for any host.
+    // The words are the test host's own; `command_line` has the fact for any host.
     if host::named().is_some() {
         return;
     }

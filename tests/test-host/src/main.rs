@@ -1,4 +1,4 @@
-//! `standin up`: serves the application of a `spin.toml` with the flags of `spin up` that matter.
+//! `test-host up`: serves the application of a `spin.toml` with the flags of `spin up` that matter.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser};
-use standin::engine::variables_from_environment;
-use standin::manifest::database_path;
-use standin::sqlite::Database;
-use standin::{App, Server, Settings};
+use test_host::engine::variables_from_environment;
+use test_host::manifest::database_path;
+use test_host::sqlite::Database;
+use test_host::{App, Server, Settings};
 
 /// Runs a Spin application where Spin is not installed; for tests and a first look, not for production.
 #[derive(Parser)]
@@ -82,7 +82,7 @@ fn run(Command::Up(up): Command) -> Result<()> {
 fn execute(database: &Database, statement: &str) -> Result<()> {
     let executed = match statement.strip_prefix('@') {
         Some(file) => {
-            // Spin takes @FILE:LABEL; the stand-in has the one label.
+            // Spin takes @FILE:LABEL; the test host has the one label.
             let file = file.strip_suffix(":default").unwrap_or(file);
             let sql =
                 std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;

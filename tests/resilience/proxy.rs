@@ -8,8 +8,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use standin::faults::{Fault, Point};
 use tempfile::TempDir;
+use test_host::faults::{Fault, Point};
 
 use crate::http2;
 use support::database::Database;

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use http::{Request, Version};
-use standin::faults::{Fault, Point};
 use support::database::Database;
 use support::wire::{End, PATIENCE, Response, Wire};
 use support::{FLOWS, FORMATS};
+use test_host::faults::{Fault, Point};
 use tokio::net::TcpStream;
 
 /// Pages of 500, 3,000 and 1,200.

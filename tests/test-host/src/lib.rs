@@ -1,4 +1,4 @@
-//! A stand-in for `spin up`: runs the component from the same `spin.toml` where Spin is not installed.
+//! A test host in place of `spin up`: runs the component from the same `spin.toml` where Spin is not installed.
 //!
 //! It serves tests, CI and a first look; production is Spin. It is built from the parts that Spin is
 //! built from and mirrors the host facts the component is designed around, the awkward ones above all.
