@@ -22,7 +22,7 @@ NATIVE := $(if $(SPIN),-p flows,$(TEST_HOST))
 PYTHON ?= python3
 
 # What `make fuzz` does; two with targets of their own may run at a time.
-TARGETS ?= query cursor accept accept_encoding if_none_match page flows
+TARGETS ?= query grammars page flows
 SECONDS_EACH ?= 600
 
 .PHONY: help up test soak fuzz fuzz-keep nightly fuzz-api clients lint load bench host-facts component native target

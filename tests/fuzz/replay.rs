@@ -23,17 +23,26 @@ fn files(folder: &str) -> Vec<PathBuf> {
 
 #[track_caller]
 fn replay(name: &str) {
+    replay_those(name, |_| true);
+}
+
+#[track_caller]
+fn replay_those(name: &str, is_one: impl Fn(&[u8]) -> bool) {
     let property = properties::named(name);
     let files = files(&format!("corpus/{name}"));
-    assert!(!files.is_empty(), "corpus/{name} is empty");
-    let mut failed = Vec::new();
+    let (mut replayed, mut failed) = (0, Vec::new());
     for file in files {
         let bytes = fs::read(&file).unwrap();
+        if !is_one(&bytes) {
+            continue;
+        }
+        replayed += 1;
         // What does not hold has been said by then, on standard error.
         if catch_unwind(|| property(&bytes)).is_err() {
             failed.push(format!("{}: {}", file.display(), bytes.escape_ascii()));
         }
     }
+    assert!(replayed > 0, "corpus/{name} has no such file");
     assert!(
         failed.is_empty(),
         "{name} does not hold for\n{}",
@@ -48,22 +57,22 @@ fn a_query_is_taken_for_what_it_says_or_refused_by_name() {
 
 #[test]
 fn a_cursor_is_one_text_and_no_other_is_taken() {
-    replay("cursor");
+    replay_those("grammars", |bytes| bytes.first() == Some(&b'0'));
 }
 
 #[test]
 fn accept_gets_the_format_that_it_wants_most() {
-    replay("accept");
+    replay_those("grammars", |bytes| bytes.first() == Some(&b'1'));
 }
 
 #[test]
 fn accept_encoding_gets_gzip_where_it_is_wanted() {
-    replay("accept_encoding");
+    replay_those("grammars", |bytes| bytes.first() == Some(&b'2'));
 }
 
 #[test]
 fn if_none_match_names_the_tags_that_it_lists() {
-    replay("if_none_match");
+    replay_those("grammars", |bytes| bytes.first() == Some(&b'3'));
 }
 
 #[test]

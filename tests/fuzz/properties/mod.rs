@@ -1,9 +1,10 @@
 //! What has to hold whatever bytes come: one property a surface, for the fuzz targets and for the replay.
 //!
 //! - [`query`]: the query string, the problems it is refused with, and the Link that goes on behind it
-//! - [`cursor`]: the cursor that a client carries
-//! - [`accept`], [`accept_encoding`]: which format and coding a client wants
-//! - [`if_none_match`]: whether a client has the answer already
+//! - [`grammars`]: texts of one line, by four oracles:
+//!   - [`cursor`]: the cursor that a client carries
+//!   - [`accept`], [`accept_encoding`]: which format and coding a client wants
+//!   - [`if_none_match`]: whether a client has the answer already
 //! - [`page`]: the text of a page, from any bytes
 //! - [`flows`]: the text of a page as SQLite itself packs it
 //!
@@ -15,6 +16,7 @@ pub mod accept_encoding;
 pub mod bodies;
 pub mod cursor;
 pub mod flows;
+pub mod grammars;
 pub mod if_none_match;
 mod lists;
 pub mod page;
@@ -24,12 +26,9 @@ pub mod query;
 pub type Property = fn(&[u8]);
 
 /// Every property, by the name of its target and of its folder in `corpus`.
-pub const PROPERTIES: [(&str, Property); 7] = [
+pub const PROPERTIES: [(&str, Property); 4] = [
     ("query", query::check),
-    ("cursor", cursor::check),
-    ("accept", accept::check),
-    ("accept_encoding", accept_encoding::check),
-    ("if_none_match", if_none_match::check),
+    ("grammars", grammars::check),
     ("page", page::check),
     ("flows", flows::check),
 ];

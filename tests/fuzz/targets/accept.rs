@@ -1,5 +1,0 @@
-//! See `properties/accept.rs`.
-
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_targets::accept::check(bytes));
