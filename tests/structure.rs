@@ -309,34 +309,6 @@ fn every_link_of_the_documents_leads_somewhere() {
 
 #[test]
 fn every_file_that_the_documents_name_is_there() {
-    // Files of the layout to come. The list may only shrink.
-    let expected = [
-        "src/db/mod.rs",
-        "src/db/pager.rs",
-        "src/db/readiness.rs",
-        "src/db/sql/",
-        "src/export/pipeline.rs",
-        "src/formats/mod.rs",
-        "src/http/problem.rs",
-        "src/http/routes.rs",
-        "src/query/",
-        "src/query/parameters.rs",
-        "src/table/columns.rs",
-        "src/table/schema.sql",
-        "tests/contract/",
-        "tests/contract/formats.rs",
-        "tests/contract/problems.rs",
-        "tests/resilience/",
-        "tests/resilience/proxy.rs",
-        "tests/resilience/replace.rs",
-        "tests/support/",
-        "tests/test-host",
-        "tests/test-host/",
-        "tools/flows/",
-        "tools/flows/src/generate.rs",
-        "tools/flows/src/lanl.rs",
-        "tools/flows/tests/",
-    ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = ["src/", "components/", "tools/", "tests/", "docs/", ".ci/"];
     let mut missing = BTreeSet::new();
@@ -349,7 +321,5 @@ fn every_file_that_the_documents_name_is_there() {
             }
         }
     }
-    let expected = expected.map(str::to_owned).into();
-    let unknown: Vec<_> = missing.difference(&expected).collect();
-    assert!(unknown.is_empty(), "{unknown:#?}");
+    assert!(missing.is_empty(), "{missing:#?}");
 }
