@@ -60,15 +60,21 @@ impl Guest for FlowWindow {
 
 /// The service of this instance.
 async fn instance_service() -> Result<Rc<Service<SpinSqlite>>, SettingsError> {
-    let known = SERVICE.take();
-    SERVICE.set(known.clone());
-    if let Some(service) = known {
+    if let Some(service) = known_service() {
         return Ok(service);
     }
     let settings = variables::read().await?;
-    let service = Rc::new(Service::new(SpinSqlite, settings));
+    // Another request may have read them meanwhile.
+    let service =
+        known_service().unwrap_or_else(|| Rc::new(Service::new(SpinSqlite::default(), settings)));
     SERVICE.set(Some(service.clone()));
     Ok(service)
+}
+
+fn known_service() -> Option<Rc<Service<SpinSqlite>>> {
+    let known = SERVICE.take();
+    SERVICE.set(known.clone());
+    known
 }
 
 struct HostRequest(Request);

@@ -1,10 +1,11 @@
 //! The database: `spin:sqlite@3.1.0`, and the pool of its connections.
 //!
-//! A running statement holds its connection's mutex in the host until its rows are drained; a second one on
-//! that connection would hang the component. So a connection is lent to one answer at a time, and each
-//! statement is awaited to its end.
+//! The host locks a connection while its statement runs, until the rows are drained. A second statement on that
+//! connection would hang the component. So a connection is lent to one answer at a time, and each statement is awaited
+//! to its end.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use flow_window::db::{Connection, Database, DbError, Row, Value};
@@ -14,38 +15,53 @@ use spin_sdk::wasip3::clocks::monotonic_clock::wait_for;
 /// Label of the database in `spin.toml`.
 const LABEL: &str = "default";
 
-/// Connections kept for the next answer. An instance is given 16 requests at a time until their heads
-/// are sent; bodies may go on beside them, up to 128 in all, each with a connection of its own. The host
-/// allows 256 connections an instance.
+/// Connections kept for the next answer. The host gives an instance 16 requests at a time until their heads are sent.
+/// Up to 128 bodies go on beside them, each with a connection of its own. The host allows 256 connections an
+/// instance.
 const POOL_SIZE: usize = 16;
 
-thread_local! {
-    static POOL: Cell<Vec<PooledConnection>> = const { Cell::new(Vec::new()) };
+/// The database that the host has under [`LABEL`], and the pool of its idle connections.
+#[derive(Clone, Default)]
+pub(crate) struct SpinSqlite {
+    pool: Pool,
 }
 
-/// The database that the host has under [`LABEL`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SpinSqlite;
+/// A cell that is taken and set: a `RefCell` could panic.
+type Pool = Rc<Cell<Vec<IdleConnection>>>;
+
+struct IdleConnection {
+    connection: sqlite::Connection,
+    has_small_cache: bool,
+}
+
+impl SpinSqlite {
+    fn lend(&self, idle: IdleConnection) -> PooledConnection {
+        PooledConnection {
+            idle,
+            pool: self.pool.clone(),
+        }
+    }
+}
 
 impl Database for SpinSqlite {
     type Connection = PooledConnection;
 
     async fn acquire(&self) -> Result<PooledConnection, DbError> {
-        let mut pool = POOL.take();
+        let mut pool = self.pool.take();
         let idle = pool.pop();
-        POOL.set(pool);
+        self.pool.set(pool);
         match idle {
-            Some(idle) => Ok(idle),
+            Some(idle) => Ok(self.lend(idle)),
             None => self.open().await,
         }
     }
 
     async fn open(&self) -> Result<PooledConnection, DbError> {
         let connection = sqlite::Connection::open(LABEL).await;
-        Ok(PooledConnection {
+        Ok(self.lend(IdleConnection {
             connection: connection.map_err(|error| db_error(&error))?,
             has_small_cache: false,
-        })
+        }))
     }
 
     async fn sleep(&self, time: Duration) {
@@ -53,21 +69,21 @@ impl Database for SpinSqlite {
     }
 }
 
-/// A connection, lent to an answer or waiting for one.
+/// A connection, lent to an answer.
 pub(crate) struct PooledConnection {
-    connection: sqlite::Connection,
-    has_small_cache: bool,
+    idle: IdleConnection,
+    pool: Pool,
 }
 
 impl Connection for PooledConnection {
-    /// Awaits the end before it reads the row: by then the host has buffered the row and released the
-    /// connection, so that one wait does.
+    /// Awaits the end before reading the row: by then the host has buffered the row and released the connection, so
+    /// one wait does.
     async fn query_row(
         &mut self,
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<Option<Row>, DbError> {
-        let row = one_row(&self.connection, statement, parameters).await;
+        let row = one_row(&self.idle.connection, statement, parameters).await;
         row.map_err(|error| db_error(&error))
     }
 
@@ -76,20 +92,20 @@ impl Connection for PooledConnection {
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<Vec<Row>, DbError> {
-        let rows = all_rows(&self.connection, statement, parameters).await;
+        let rows = all_rows(&self.idle.connection, statement, parameters).await;
         rows.map_err(|error| db_error(&error))
     }
 
     fn has_small_cache(&mut self) -> &mut bool {
-        &mut self.has_small_cache
+        &mut self.idle.has_small_cache
     }
 
     fn release(self) {
-        let mut pool = POOL.take();
+        let mut pool = self.pool.take();
         if pool.len() < POOL_SIZE {
-            pool.push(self);
+            pool.push(self.idle);
         }
-        POOL.set(pool);
+        self.pool.set(pool);
     }
 }
 
