@@ -181,7 +181,7 @@ fn a_media_type_stands_in_the_file_of_its_format() {
 }
 
 #[test]
-fn every_route_has_a_file() {
+fn every_route_has_a_file_and_a_row_in_the_documents() {
     let routes = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/routes");
     let handlers: String = std::fs::read_dir(routes)
         .expect("a folder")
@@ -194,6 +194,8 @@ fn every_route_has_a_file() {
             false => "get_document",
         };
         assert!(handlers.contains(&format!("fn {handler}<")), "{route:?}");
+        let row = format!("`{}`", route.path);
+        assert!(include_str!("../docs/api.md").contains(&row), "{row}");
     }
 }
 
