@@ -574,6 +574,7 @@ impl Sequence {
         let behind = request.cursor.as_ref().and_then(|cursor| cursor.behind);
         let mut flows = question.over(state, newest, behind);
         let all = flows.len();
+        let next = flows.get(request.limit.unwrap_or(all)).map(|flow| id(flow));
         flows.truncate(request.limit.unwrap_or(all));
         let cut = flows.len() < all;
         if let Some(place) = (0..flows.len().max(whole.flows.len()))
@@ -590,16 +591,19 @@ impl Sequence {
         if cut != whole.cursor.is_some() {
             return Err(format!("cursor {:?}, {all} flows", whole.cursor));
         }
-        let watermark = match (cut, question.after_id) {
+        let expected = match (cut, question.after_id) {
             (false, after) => Some(after.map_or(newest, |after| newest.max(after))),
             (true, None) => None,
+            // A scan may end between two flows: every id from the last flow's on continues with the next one.
             (true, Some(after)) => {
                 let reached = behind.map_or(after, |(_, id)| id);
-                Some(whole.flows.last().map_or(reached, id))
+                let last = whole.flows.last().map_or(reached, id);
+                let continues = |watermark: &i64| (Some(last)..next).contains(&Some(*watermark));
+                whole.watermark.filter(continues).or(Some(last))
             }
         };
-        if whole.watermark != watermark {
-            return Err(format!("watermark {:?} for {watermark:?}", whole.watermark));
+        if whole.watermark != expected {
+            return Err(format!("watermark {:?} for {expected:?}", whole.watermark));
         }
         let guard = state.guard.filter(|_| !unguarded);
         let lineage = guard.map(|guard| format!("{:016x}", guard.lineage));
