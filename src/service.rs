@@ -28,16 +28,16 @@ impl<D: Database> Service<D> {
 
     /// Answers a request.
     pub async fn handle(&self, request: &impl Request) -> Logged<D> {
-        answer(Ok(self), request).await
+        respond(Ok(self), request).await
     }
 }
 
 /// Answers a request where the settings cannot be read.
 pub async fn refuse<D: Database>(error: SettingsError, request: &impl Request) -> Logged<D> {
-    answer(Err(error), request).await
+    respond(Err(error), request).await
 }
 
-async fn answer<D: Database>(
+async fn respond<D: Database>(
     service: Result<&Service<D>, SettingsError>,
     request: &impl Request,
 ) -> Logged<D> {

@@ -90,7 +90,7 @@ impl Settings {
     /// Reads the settings out of the values of [`VARIABLES`], in their order; empty where nothing is set.
     ///
     /// # Errors
-    /// A token that no client can send.
+    /// A token of blanks alone.
     pub fn from_values(values: [String; VARIABLES.len()]) -> Result<Self, SettingsError> {
         let [token, compression, origin, log, timeout] = values;
         let [_, compression_name, _, log_name, timeout_name] =

@@ -243,6 +243,7 @@ fn words_of_the_field_replace_words_of_our_own() {
         "Streamed",
         "Reached",
         "Nobody",
+        "KEYS",
     ];
     for word in gone {
         stands_in(&format!("the word {word}"), &[], |line| {

@@ -7,11 +7,11 @@ use super::{Database, DbError, Value};
 use crate::query::cursor::CursorSeek;
 use crate::table::key::RowKey;
 
-/// Keys in a page of keys, where the limit counts rows that match a filter.
+/// Keys in a page of keys, where residual conditions decide which rows count.
 const KEY_PAGE_ROWS: i64 = 20_000;
 
 /// Pages of keys that are read before the head, a million rows scanned. The host does not tell meanwhile whether the
-/// client has left. The next portion continues where they end.
+/// client has left. The next portion continues after the last of these pages.
 const MAX_KEY_PAGES: u32 = 100;
 
 /// Rows that one statement counts where every row matches: about 40 ms of SQLite's time.

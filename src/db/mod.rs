@@ -5,16 +5,16 @@
 //!
 //! - [`sql`]: the text of every statement
 //! - [`session`]: one connection for all statements of an answer
-//! - [`reader`]: statements that have to agree on one state of the table
-//! - [`pager`]: the pages of an answer; [`limit`]: where a limit cuts it
+//! - `reader`: statements that have to agree on one state of the table
+//! - [`pager`]: the pages of an answer; `limit`: where a limit cuts it
 //! - [`summary`]: the state and the ends of the table
 //! - [`readiness`]: whether the table can be served
 
 use std::time::Duration;
 
-pub mod limit;
+mod limit;
 pub mod pager;
-pub mod reader;
+mod reader;
 pub mod readiness;
 pub mod session;
 pub mod sql;
@@ -158,7 +158,7 @@ impl DbError {
 
     /// The BLOB of a flow, `"flow ID: COLUMN"`.
     pub fn blob(place: &str) -> Self {
-        Self::internal(format!("{place} is a BLOB, which no format can write"))
+        Self::internal(format!("{place} {}", sql::probe::IS_BLOB))
     }
 
     /// Adds what the log is told and the client is not.

@@ -24,7 +24,7 @@ use crate::table::state::TableState;
 const PAGE_ROWS: i64 = 3_000;
 
 /// Flows in the first page. The client waits for all of it before the first byte.
-pub(super) const FIRST_PAGE_ROWS: i64 = 500;
+const FIRST_PAGE_ROWS: i64 = 500;
 
 /// Rows that a page scans where not every row matches: about 4 ms of SQLite's time.
 const SCAN_LIMIT: i64 = 10_000;
@@ -148,8 +148,8 @@ impl<D: Database> Pager<D> {
             .is_some_and(|reader| reader.session.in_transaction())
     }
 
-    /// Ends the transaction, which keeps the write-ahead log from being checkpointed. From here on an edit ends the
-    /// answer.
+    /// Ends the read transaction, so that the write-ahead log can be checkpointed. From here on an edit of the table ends
+    /// the answer.
     ///
     /// # Errors
     /// As [`Self::next`].
@@ -220,9 +220,9 @@ pub(super) struct Progress {
     /// The largest id that the answer may hold; `None` before the first page.
     max_id: Option<i64>,
     pub(super) columns: &'static str,
-    /// Flows in the next page.
+    /// Flows to ask for in the next page.
     pub(super) page_rows: i64,
-    /// Flows in a page, at most.
+    /// The most flows to ask for in any page.
     pub(super) max_page_rows: i64,
     /// Whether there are no more flows.
     pub(super) exhausted: bool,
@@ -237,7 +237,10 @@ impl Progress {
             selection: query.selection.clone(),
             remaining: query.limit,
             seek: seek.map_or(Seek::Start, Seek::from),
-            cursor_row: seek.and_then(CursorSeek::key),
+            // After a whole second the key is that of no flow.
+            cursor_row: seek
+                .and_then(CursorSeek::key)
+                .filter(|key| key.id != i64::MAX),
             max_id: query.cursor.map(|cursor| cursor.max_id),
             columns: SQL_LIST,
             page_rows: FIRST_PAGE_ROWS,

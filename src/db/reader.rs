@@ -31,7 +31,7 @@ impl<D: Database> Reader<D> {
     /// Runs a statement whose first value is the state. Returns the state and the other values.
     ///
     /// # Errors
-    /// What is said of the statement; a guard that is gone; a state that does not continue the first.
+    /// What SQLite or the host says of the statement; a guard that is gone; a state that does not continue the first.
     pub(super) async fn row(
         &mut self,
         statement: Statement,

@@ -1,7 +1,7 @@
 //! Whether the table can be served: an index in the answer's order, and integers to order by.
 //!
 //! Each instance of the component checks once. The host replaces an instance after 128 requests, or a second without
-//! one. The next request checks again after a check that failed, and after a guard that has gone.
+//! one. After a failed check the next request checks again. After a lost guard the same request does.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub struct Readiness<D: Database> {
     ended: Cell<u32>,
 }
 
-/// How often a request looks whether the check of another request has ended.
+/// How long a request waits before it looks again whether the check of another request has ended.
 const PAUSE: Duration = Duration::from_micros(500);
 
 impl<D: Database> Readiness<D> {

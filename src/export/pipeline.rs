@@ -15,11 +15,8 @@ use super::ExportError;
 use super::gzip::{Flush, GzipEncoder};
 use crate::db::pager::{Page, Pager};
 use crate::db::{Database, DbError};
-use crate::formats::Encoder;
+use crate::formats::{CHUNK, Encoder};
 use crate::rows::reader::RecordReader;
-
-/// Bytes at which a chunk is sent. Chunks of 32 and of 128 KiB were a little slower, and whole pages by a third.
-const CHUNK: usize = 64 << 10;
 
 /// How long a client may take nothing before its answer gives up its read transaction. Until then the write-ahead log
 /// cannot be checkpointed beyond it.
@@ -234,7 +231,8 @@ impl<D: Database> ReadAhead<'_, D> {
     /// Reads the next page while `writing` goes on, and then waits for the client.
     ///
     /// # Errors
-    /// What `writing` says, and a client that takes nothing for the reader's timeout.
+    /// What `writing` says, a transaction that cannot be ended, and a client that takes nothing for the reader's
+    /// timeout.
     async fn during(
         &self,
         pager: &mut Pager<D>,

@@ -3,11 +3,11 @@
 //! A null is an empty field. An empty text is `""`, so that readers which care can tell them apart.
 
 use super::text::{Padded, TextFormat};
-use super::{End, Names};
+use super::{End, FormatInfo};
 use crate::rows::raw_value::{RawValue, unquoted};
 use crate::table::columns::{COLUMN_COUNT, joined, joined_length};
 
-pub(super) const NAMES: Names = Names {
+pub(super) const INFO: FormatInfo = FormatInfo {
     name: "csv",
     media_type: "text/csv",
     media_type_parameters: "; charset=utf-8; header=present",

@@ -3,12 +3,12 @@
 //! Some readers, such as Python's `splitlines`, take U+0085, U+2028 and U+2029 for line ends. They are escaped, so
 //! that a record stays one line to any reader.
 
-use super::Names;
+use super::FormatInfo;
 use super::text::{Padded, TextFormat};
 use crate::rows::raw_value::RawValue;
 use crate::table::columns::COLUMN_COUNT;
 
-pub(super) const NAMES: Names = Names {
+pub(super) const INFO: FormatInfo = FormatInfo {
     name: "json",
     media_type: "application/json",
     media_type_parameters: "",
@@ -36,7 +36,7 @@ impl TextFormat for Json {
 }
 
 /// What stands before each value of a record.
-const KEYS: [Padded; COLUMN_COUNT] = Padded::around_names("{\"", ",\"", "\":");
+const JSON_KEYS: [Padded; COLUMN_COUNT] = Padded::around_names("{\"", ",\"", "\":");
 
 /// A member of an object, whose value is copied.
 #[inline(always)]
@@ -57,7 +57,7 @@ pub(super) fn member(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
 
 #[inline(always)]
 fn key(column: usize, out: &mut Vec<u8>) {
-    if let Some(key) = KEYS.get(column) {
+    if let Some(key) = JSON_KEYS.get(column) {
         key.append_to(out);
     }
 }

@@ -1,10 +1,10 @@
 //! `ndjson`: the objects of `json`, each on a line of its own, with nothing around them.
 
 use super::text::{Padded, TextFormat};
-use super::{End, Names, json};
+use super::{End, FormatInfo, json};
 use crate::rows::raw_value::RawValue;
 
-pub(super) const NAMES: Names = Names {
+pub(super) const INFO: FormatInfo = FormatInfo {
     name: "ndjson",
     media_type: "application/x-ndjson",
     media_type_parameters: "",

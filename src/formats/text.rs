@@ -132,7 +132,7 @@ pub(super) struct Padded {
 }
 
 impl Padded {
-    /// The text of these parts; a text longer than the chunk does not compile.
+    /// The text of these parts; in a const a text longer than the chunk does not compile.
     pub(super) const fn new(mut parts: &[&str]) -> Self {
         let mut chunk = [0; CHUNK];
         let mut length: usize = 0;

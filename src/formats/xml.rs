@@ -5,12 +5,12 @@
 
 use quick_xml::escape::partial_escape;
 
-use super::Names;
+use super::FormatInfo;
 use super::text::{Padded, TextFormat};
 use crate::rows::raw_value::{RawValue, unquoted};
 use crate::table::columns::COLUMN_COUNT;
 
-pub(super) const NAMES: Names = Names {
+pub(super) const INFO: FormatInfo = FormatInfo {
     name: "xml",
     media_type: "application/xml",
     media_type_parameters: "",

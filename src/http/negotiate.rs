@@ -71,7 +71,7 @@ fn weight(accept: &str, format: Format) -> u16 {
         let is = |(outer, inner): (&str, &str)| {
             kind.eq_ignore_ascii_case(outer) && subtype.eq_ignore_ascii_case(inner)
         };
-        let mut others = format.names().aliases.iter();
+        let mut others = format.info().aliases.iter();
         if is(own) {
             Some(3)
         } else if others.any(|name| name.split_once('/').is_some_and(is)) {

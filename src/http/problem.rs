@@ -209,7 +209,7 @@ impl Problem {
         }
     }
 
-    /// Names the parameter at fault.
+    /// FormatInfo the parameter at fault.
     fn of(self, parameter: &str) -> Self {
         Self {
             parameter: Some(parameter.to_owned()),

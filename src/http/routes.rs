@@ -1,7 +1,7 @@
 //! The list of routes, and the dispatch.
 //!
 //! A route is one row of the list and one handler in `routes/`. A handler is thin: it reads what the status depends
-//! on, and says what the answer is. Its name is the `operationId` in the OpenAPI document.
+//! on, and says what the answer is.
 
 mod documents;
 mod extent;
@@ -25,15 +25,16 @@ pub struct Route {
     pub path: &'static str,
     /// The operation that GET and HEAD ask for.
     pub operation: Operation,
-    /// The `operationId` of GET: the name of the handler.
+    /// The `operationId` of GET, for the documents. It is the name of the handler; the two documents share
+    /// `get_document`.
     pub operation_id: &'static str,
-    /// What the operation does.
+    /// What the operation does, for the documents.
     pub summary: &'static str,
     /// Who may ask.
     pub access: Access,
     /// What the query string may hold.
     pub query: QueryPolicy,
-    /// Whether the answer depends on the table.
+    /// Whether the answer depends on the table, for the documents.
     pub reads_table: bool,
     /// Whether the path may end in a dot and the name of a format.
     pub takes_extension: bool,
@@ -77,8 +78,8 @@ pub enum QueryPolicy {
 /// Where flows are.
 pub const FLOWS: &str = "/api/v1/stream/flows";
 
-/// A document of its own: neither the table nor a parameter changes it.
-const DOCUMENT: Route = Route {
+/// What most routes share: the token is needed, no parameter is taken, the table is not read.
+const BASE: Route = Route {
     path: "/api/v1/openapi.json",
     operation: Operation::GetOpenapi,
     operation_id: "get_openapi",
@@ -99,7 +100,7 @@ pub const ROUTES: [Route; 5] = [
         query: QueryPolicy::Parameters,
         reads_table: true,
         takes_extension: true,
-        ..DOCUMENT
+        ..BASE
     },
     Route {
         path: "/api/v1/extent",
@@ -107,16 +108,16 @@ pub const ROUTES: [Route; 5] = [
         operation_id: "get_extent",
         summary: "The ends of the table",
         reads_table: true,
-        ..DOCUMENT
+        ..BASE
     },
     Route {
         path: "/api/v1/schema/bigquery",
         operation: Operation::GetBigquerySchema,
         operation_id: "get_bigquery_schema",
         summary: "The schema for loading into BigQuery",
-        ..DOCUMENT
+        ..BASE
     },
-    DOCUMENT,
+    BASE,
     Route {
         path: "/api/v1/health",
         operation: Operation::GetHealth,
@@ -125,7 +126,7 @@ pub const ROUTES: [Route; 5] = [
         access: Access::Public,
         query: QueryPolicy::Ignored,
         reads_table: true,
-        ..DOCUMENT
+        ..BASE
     },
 ];
 

@@ -38,7 +38,7 @@ pub struct Cursor {
 pub enum CursorSeek {
     /// At the first flow.
     Start,
-    /// After this flow.
+    /// After this flow. The `id` is `i64::MAX` after a whole second.
     AfterKey(RowKey),
     /// After this flow, within a second that was longer than the portion.
     WithinSecond(RowKey),
@@ -55,7 +55,8 @@ impl CursorSeek {
 }
 
 impl Cursor {
-    /// Whether the answer continues in this state of the table: nothing but arrivals lies between them.
+    /// Whether the answer continues in this state of the table: the guard is the same, no id has been lost, and the
+    /// cursor's last flow is there. Without a guard no other edit shows.
     pub fn continues_in(self, state: TableState) -> bool {
         self.guard == state.guard() && self.max_id <= state.max_id && state.has_cursor_row
     }

@@ -1,4 +1,4 @@
-//! The list of parameters: those of the answer, and a filter for each column that has one.
+//! The list of parameters: eight of their own, and one filter for each column that has one.
 
 use crate::formats::Format;
 use crate::table::columns::{COLUMNS, Column, ColumnType};

@@ -96,6 +96,11 @@ mod tests {
             text("protocol=6&src_comp=b&src_comp=a&after_id=1&scanned_before=3&scanned_after=2"),
             "scanned_after=2\nscanned_before=3\nafter_id=1\nsrc_comp=[\"a\",\"b\"]\nprotocol=[6]\n"
         );
+        // Filters stand in the order of the columns.
+        assert_eq!(
+            text("protocol=6&dst_port=d&dst_comp=c&src_port=b&src_comp=a"),
+            "src_comp=[\"a\"]\nsrc_port=[\"b\"]\ndst_comp=[\"c\"]\ndst_port=[\"d\"]\nprotocol=[6]\n"
+        );
         assert_eq!(text(""), "");
         assert_eq!(text("src_comp=a%0Ab%22"), "src_comp=[\"a\\nb\\\"\"]\n");
         assert_eq!(

@@ -155,8 +155,8 @@ impl Scan {
         }
     }
 
-    /// The offset of the next comma or bracket behind a value. `None` at the end of the text, or where a byte comes
-    /// first that no fast record has.
+    /// The offset of the next comma or bracket behind a value. `None` at the end of the text, or where something
+    /// comes first that is not part of a fast record.
     ///
     /// The value before it is a string that every format can copy as it stands, or digits that a minus may precede,
     /// or empty.

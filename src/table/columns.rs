@@ -27,7 +27,7 @@ pub struct Column {
     pub is_key: bool,
     /// Whether the query string has a filter of this name.
     pub is_filter: bool,
-    /// The value in the first row that LANL published.
+    /// The value in the first row that LANL published, for the documents.
     pub example: &'static str,
     /// What it holds, with its unit.
     pub description: &'static str,
@@ -102,13 +102,13 @@ impl Column {
 /// The columns as SQL lists them.
 pub const SQL_LIST: &str = match str::from_utf8(&joined::<{ joined_length(", ", "") }>(", ", "")) {
     Ok(list) => list,
-    // No name is other than ASCII.
+    // Every name is ASCII.
     Err(_) => "",
 };
 
 /// The length of what [`joined`] makes of the same arguments.
 #[must_use]
-pub const fn joined_length(separator: &str, end: &str) -> usize {
+pub(crate) const fn joined_length(separator: &str, end: &str) -> usize {
     let mut length = end.len();
     let mut columns = COLUMNS.as_slice();
     while let [column, rest @ ..] = columns {
@@ -122,9 +122,9 @@ pub const fn joined_length(separator: &str, end: &str) -> usize {
 }
 
 /// The names with `separator` between them and `end` behind them. `N` is their [`joined_length`]; another does not
-/// compile.
+/// compile in a const.
 #[must_use]
-pub const fn joined<const N: usize>(separator: &str, end: &str) -> [u8; N] {
+pub(crate) const fn joined<const N: usize>(separator: &str, end: &str) -> [u8; N] {
     let mut text = [0; N];
     let mut room = text.as_mut_slice();
     let mut columns = COLUMNS.as_slice();
@@ -135,7 +135,7 @@ pub const fn joined<const N: usize>(separator: &str, end: &str) -> [u8; N] {
         }
         columns = rest;
     }
-    appended(room, end);
+    assert!(appended(room, end).is_empty(), "another length");
     text
 }
 

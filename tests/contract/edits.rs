@@ -335,6 +335,19 @@ fn a_table_without_a_guard_says_so_and_gives_no_tag_and_no_lineage() {
 }
 
 #[test]
+fn without_a_guard_a_portion_that_ends_with_its_second_goes_on() {
+    let server = Database::with_sql(&unguarded()).serve();
+    let second = |ids: std::ops::RangeInclusive<i64>, time| ids.map(move |id| (id, time));
+    server.insert(second(1..=600, 7).chain(second(601..=1300, 8)));
+    let first = server.flows("limit=600").ok();
+    let none = server
+        .flows(&format!("limit=0&cursor={}", first.cursor()))
+        .ok();
+    let rest = server.flows(&format!("cursor={}", none.cursor())).ok();
+    assert_eq!(rest.flows().len(), 700);
+}
+
+#[test]
 fn without_a_guard_every_commit_under_an_answer_cuts_it_or_is_not_seen() {
     let commits = EDITS.map(|(sql, _)| sql);
     for journal in ["delete", "wal"] {

@@ -62,8 +62,8 @@ async fn send_full(
         line.ended(status, flows, length, End::Complete);
         end(writer).await;
     } else {
-        let taken = length.saturating_sub(left.len() as u64);
-        line.ended(status, flows, taken, End::ClientClosed);
+        let accepted = length.saturating_sub(left.len() as u64);
+        line.ended(status, flows, accepted, End::ClientClosed);
     }
 }
 

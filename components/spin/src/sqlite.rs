@@ -16,8 +16,8 @@ use spin_sdk::wasip3::clocks::monotonic_clock::wait_for;
 const LABEL: &str = "default";
 
 /// Connections kept for the next answer. The host gives an instance 16 requests at a time until their heads are sent.
-/// Up to 128 bodies go on beside them, each with a connection of its own. The host allows 256 connections an
-/// instance.
+/// Bodies go on beside them, up to 128 requests in all, each with a connection of its own. The host allows 256
+/// connections an instance.
 const POOL_SIZE: usize = 16;
 
 /// The database that the host has under [`LABEL`], and the pool of its idle connections.

@@ -76,7 +76,7 @@ impl PageQuery<'_> {
     /// 1. the table's state, see [`super::state`]
     /// 2. the number of flows
     /// 3. the flows, packed, as a BLOB; NULL where there are none. The host panics on text that is not UTF-8
-    /// 4. the key of the last row scanned; NULL where the scan ended before `scan_limit`, or every row matches
+    /// 4. the key of the row at `scan_limit`; NULL where there are fewer rows, or no residual conditions
     pub fn statement(&self, guarded: bool) -> Statement {
         let mut bound = Bound::default();
         let index = where_clause(&self.index_conditions(&mut bound));

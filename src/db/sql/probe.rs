@@ -52,10 +52,13 @@ pub fn not_integers(column: &str, kind: &str) -> String {
     )
 }
 
+/// What is said of a BLOB, after its flow and column.
+pub const IS_BLOB: &str = "is a BLOB, which no format can write";
+
 /// What is said of a BLOB in `column` of the flow `id`.
 #[must_use]
 pub fn holds_blob(column: &str, id: i64) -> String {
-    format!("flow {id}: {column} is a BLOB, which no format can write")
+    format!("flow {id}: {column} {IS_BLOB}")
 }
 
 /// The statement whose plan stands for all: where it neither scans nor sorts, no page does.

@@ -3,7 +3,7 @@
 use crate::table::key::RowKey;
 
 /// The largest id, by one step in the index: `max(id)` would read every row of a view over several tables. The
-/// bound makes the plan a search, as the check of the table demands.
+/// bound makes the plan a search, as the tests of [`super::page`] demand.
 const MAX_ID: &str =
     "(SELECT id FROM flows WHERE id >= -9223372036854775808 ORDER BY id DESC LIMIT 1)";
 
