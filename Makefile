@@ -7,14 +7,17 @@ SAMPLE_ROWS := 100000
 CARGO ?= cargo
 WASM := wasm32-wasip2
 
-# Spin from 4.1 on runs wasi:http@0.3.0. Another program is called spin too (a model checker), hence the
-# look at what it says of itself.
-SPIN := $(shell spin --version 2>/dev/null | grep -Eq '^spin (4\.[1-9]|[5-9]|[1-9][0-9])' && echo spin)
+# Another program is called spin too (a model checker), hence the look at what it says of itself. From 4.1 on Spin runs
+# the faster component of WASI 0.3, as the test host does; from 2.6 on that of WASI 0.2.
+SPIN_SAYS := $(shell spin --version 2>/dev/null)
+SPIN := $(shell echo '$(SPIN_SAYS)' | grep -Eq '^spin (2\.([6-9]|[1-9][0-9])|[3-9]|[1-9][0-9])' && echo spin)
+WASIP2 := $(shell echo '$(SPIN_SAYS)' | grep -Eq '^spin (2|3|4\.0)\.' && echo wasip2)
+MANIFEST := $(if $(WASIP2),spin.toml,spin-wasip3.toml)
 
 # All that runs on this machine. Cargo chooses the features of what they share for all of it: for a part of it
 # (`-p test-host`) it would choose others, and build wasmtime a second time. So what is to be built is named by
 # its binaries, of the whole.
-NATIVE_PACKAGES := --workspace --exclude probe --exclude flow-window-spin
+NATIVE_PACKAGES := --workspace --exclude probe --exclude flow-window-spin --exclude flow-window-wasip2
 TEST_HOST := $(NATIVE_PACKAGES) --bin flows --bin test-host
 NATIVE := $(if $(SPIN),-p flows,$(TEST_HOST))
 
@@ -45,7 +48,7 @@ up: component native $(DATABASE)
 	@echo
 	@echo 'Try:  curl "http://$(LISTEN)/api/v1/stream/flows?scanned_after=0&scanned_before=1&limit=3"'
 	@echo
-	@$(if $(SPIN),$(SPIN),target/debug/test-host) up --listen $(LISTEN)
+	@$(if $(SPIN),$(SPIN),target/debug/test-host) up --from $(MANIFEST) --listen $(LISTEN)
 
 # Flows of your own take the place of the sample, as long as nothing else has been added to it.
 load: native
@@ -59,14 +62,15 @@ load: native
 test: component
 	$(CARGO) build --quiet --target $(WASM) --release -p probe
 	$(CARGO) test $(NATIVE_PACKAGES)
+	MANIFEST=spin-wasip3.toml $(CARGO) test $(NATIVE_PACKAGES) --test contract --test resilience
 	@if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(MAKE) --no-print-directory fuzz-api; \
 	    else echo 'fuzz-api is left out: there is no $(PYTHON) with the modules venv and ensurepip'; fi
 
-# One test at a time, so that the times and the memory are those of one kind of trouble. ONLY picks tests by
+# MANIFEST=spin-wasip3.toml has the other component. One test at a time, so that the times and the memory are those of one kind of trouble. ONLY picks tests by
 # a part of their names, such as `disk::`.
 soak: component
-	SOAK=1 $(CARGO) test -p flow-window --test resilience -- --nocapture --test-threads=1 $(ONLY)
-	SOAK=1 $(CARGO) test -p flows --test load -- --nocapture --test-threads=1 $(or $(ONLY),faults::)
+	SOAK=1 $(CARGO) test $(NATIVE_PACKAGES) --test resilience -- --nocapture --test-threads=1 $(ONLY)
+	SOAK=1 $(CARGO) test $(NATIVE_PACKAGES) --test load -- --nocapture --test-threads=1 $(or $(ONLY),faults::)
 
 # Goes on with the other targets behind one that fails. No sanitizer of memory: nothing in src/ is unsafe.
 FUZZ = $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none
@@ -129,15 +133,17 @@ lint: target
 	$(CARGO) fmt --all --check
 	cd tests/fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy $(NATIVE_PACKAGES) --all-targets -- -D warnings
-	$(CARGO) clippy --target $(WASM) -p flow-window -p flow-window-spin -p probe -- -D warnings
+	$(CARGO) clippy --target $(WASM) -p flow-window -p flow-window-spin -p flow-window-wasip2 -p probe -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(NATIVE_PACKAGES) --no-deps
-	@twice=$$($(CARGO) tree --locked --quiet -p flow-window-spin --target $(WASM) -e normal,no-proc-macro -d) \
-	    && [ -z "$$twice" ] || { echo "twice in the component: $$twice"; exit 1; }
+	@for component in flow-window-spin flow-window-wasip2; do \
+	    twice=$$($(CARGO) tree --locked --quiet -p $$component --target $(WASM) -e normal,no-proc-macro -d) \
+	        && [ -z "$$twice" ] || { echo "twice in $$component: $$twice"; exit 1; }; \
+	done
 	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; $(CARGO) deny --locked check licenses bans sources; \
 	    else echo 'cargo deny is left out: it is not installed (cargo install --locked cargo-deny)'; fi
 
 component: target
-	$(CARGO) build --target $(WASM) --release -p flow-window-spin
+	$(CARGO) build --target $(WASM) --release -p flow-window-spin -p flow-window-wasip2
 
 # A component cannot be built without the target; rustup is asked only when it is missing.
 target:

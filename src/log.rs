@@ -2,8 +2,25 @@
 //!
 //! A line that cannot be written is dropped: the host may have closed the stream, and `eprintln!` would panic.
 
+use std::cell::Cell;
 use std::fmt::Arguments;
 use std::io::Write as _;
+
+thread_local! {
+    static NOTICES: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Writes one line on what an operator has set up and is to look at, unless notices are off.
+pub fn notice(text: Arguments<'_>) {
+    if NOTICES.get() {
+        line(text);
+    }
+}
+
+/// Switches notices on or off for this instance. An instance that serves one request would repeat them with each.
+pub fn set_notices(on: bool) {
+    NOTICES.set(on);
+}
 
 /// Writes one line. Line breaks, other control characters and characters that disguise a line become spaces.
 pub fn line(text: Arguments<'_>) {

@@ -113,7 +113,7 @@ fn is_on(name: &str, value: &str) -> Option<bool> {
         "off" | "false" | "0" => Some(false),
         "" => None,
         value => {
-            log::line(format_args!(
+            log::notice(format_args!(
                 "variable {name} is {value:?}, expected on or off"
             ));
             None
@@ -125,7 +125,7 @@ fn is_on(name: &str, value: &str) -> Option<bool> {
 fn seconds(name: &str, value: &str) -> Option<Duration> {
     let seconds = value.parse::<u32>().ok();
     if seconds.is_none() && !value.is_empty() {
-        log::line(format_args!(
+        log::notice(format_args!(
             "variable {name} is {value:?}, expected a number of seconds"
         ));
     }
@@ -147,7 +147,7 @@ fn trimmed_token(token: &str) -> Result<Option<String>, SettingsError> {
         return Err(SettingsError::new(detail));
     }
     if trimmed != token {
-        log::line(format_args!(
+        log::notice(format_args!(
             "variable api_token has blanks around it, which are left out"
         ));
     }
@@ -158,7 +158,7 @@ fn trimmed_token(token: &str) -> Result<Option<String>, SettingsError> {
 fn without_slash(origin: &str) -> String {
     let bare = origin.strip_suffix('/').unwrap_or(origin);
     if bare != origin {
-        log::line(format_args!(
+        log::notice(format_args!(
             "variable cors_origin is {origin:?}, taken as {bare:?}: an origin ends in no slash"
         ));
     }
@@ -169,7 +169,7 @@ fn without_slash(origin: &str) -> String {
 fn is_header_value(origin: &str) -> bool {
     let fits = !origin.is_empty() && origin.bytes().all(|b| b.is_ascii_graphic());
     if !fits && !origin.is_empty() {
-        log::line(format_args!(
+        log::notice(format_args!(
             "variable cors_origin is {origin:?}, expected an origin or *"
         ));
     }

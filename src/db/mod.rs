@@ -84,6 +84,12 @@ pub trait Connection: 'static {
     /// Whether the connection has been given a small page cache. The pool keeps the mark with the connection.
     fn has_small_cache(&mut self) -> &mut bool;
 
+    /// Whether the host gives other answers the same connection: then a transaction would be theirs as well.
+    ///
+    /// # Errors
+    /// As [`Self::query_row`].
+    fn is_shared(&mut self) -> impl Future<Output = Result<bool, DbError>>;
+
     /// Puts the connection, on which no statement runs and no transaction is open, into the pool.
     fn release(self);
 }

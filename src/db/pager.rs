@@ -9,6 +9,7 @@ use super::limit::NextCursor;
 use super::reader::{Reader, unknown_form};
 use super::readiness::{Readiness, Table};
 use super::sql::page::{PageQuery, Seek};
+use super::sql::state::TableKind;
 use super::{Database, DbError, DbErrorKind, Value};
 use crate::query::Query;
 use crate::query::cursor::{Cursor, CursorSeek};
@@ -352,15 +353,20 @@ impl Progress {
         row_limit: i64,
         reader: &mut Reader<impl Database>,
     ) -> DbError {
-        let page = self.page_query(row_limit, SCAN_LIMIT);
-        let statement = page.blob_statement(reader.table.guarded);
+        let page = self.page_query(row_limit, SCAN_LIMIT, reader.table.kind);
+        let statement = page.blob_statement();
         match reader.row(statement).await.map(|(_, mut row)| row.next()) {
             Ok(Some(Value::Blob(place))) => DbError::blob(&String::from_utf8_lossy(&place)),
             _ => error,
         }
     }
 
-    pub(super) fn page_query(&self, row_limit: i64, scan_limit: i64) -> PageQuery<'_> {
+    pub(super) fn page_query(
+        &self,
+        row_limit: i64,
+        scan_limit: i64,
+        kind: TableKind,
+    ) -> PageQuery<'_> {
         PageQuery {
             selection: &self.selection,
             seek: self.seek,
@@ -369,6 +375,7 @@ impl Progress {
             scan_limit,
             columns: self.columns,
             cursor_row: self.cursor_row,
+            kind,
         }
     }
 
@@ -377,8 +384,8 @@ impl Progress {
         row_limit: i64,
         reader: &mut Reader<impl Database>,
     ) -> Result<(Packed, TableState), DbError> {
-        let page = self.page_query(row_limit, SCAN_LIMIT);
-        let (state, mut values) = reader.row(page.statement(reader.table.guarded)).await?;
+        let page = self.page_query(row_limit, SCAN_LIMIT, reader.table.kind);
+        let (state, mut values) = reader.row(page.statement()).await?;
         let (count, bytes) = match (values.next(), values.next()) {
             (Some(Value::Integer(count)), Some(Value::Blob(bytes))) => (count, bytes),
             (Some(Value::Integer(0)), Some(Value::Null)) => (0, Vec::new()),

@@ -3,6 +3,7 @@
 use super::readiness::Table;
 use super::session::Session;
 use super::sql::Statement;
+use super::sql::state::TableKind;
 use super::{Database, DbError, Value};
 use crate::table::state::TableState;
 
@@ -38,15 +39,23 @@ impl<D: Database> Reader<D> {
     ) -> Result<(TableState, impl Iterator<Item = Value> + use<D>), DbError> {
         if self.state.is_some() && !self.reads_on {
             self.reads_on = true;
-            self.session.read_on(self.table.write_ahead_log).await?;
+            self.session
+                .read_on(&mut self.table.write_ahead_log)
+                .await?;
         }
         let row = self.session.row(statement).await?;
         let mut values = row.unwrap_or_default().into_iter();
         let state = match values.next() {
-            Some(Value::Blob(column)) => TableState::from_column(&column, self.table.guarded),
+            Some(Value::Blob(column)) => {
+                TableState::from_column(&column, self.table.kind != TableKind::Unguarded)
+            }
             _ => None,
         };
+        // A table of which nothing was known is checked step by step now.
         let state = state.ok_or_else(DbError::guard_lost)?;
+        if self.table.kind == TableKind::Unchecked {
+            self.table.kind = TableKind::Guarded;
+        }
         let first = *self.state.get_or_insert(state);
         if !state.continues(first) {
             return Err(DbError::edited());

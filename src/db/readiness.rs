@@ -1,5 +1,8 @@
 //! Whether the table can be served: an index in the answer's order, and integers to order by.
 //!
+//! The first statement of an instance finds out whether the table is the one that `flows load` makes, which is fit by
+//! its schema. Any other table is checked step by step.
+//!
 //! Each instance of the component checks once. The host replaces an instance after 128 requests, or a second without
 //! one. After a failed check the next request checks again. After a lost guard the same request does.
 
@@ -7,8 +10,9 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::reader::unknown_form;
-use super::session::Session;
+use super::session::{Session, is_write_ahead_log};
 use super::sql::probe::{NOT_UNIQUE, is_slow, not_integers, plan_probe, table_probe};
+use super::sql::state::TableKind;
 use super::{Database, DbError, DbErrorKind, Value};
 use crate::log;
 
@@ -16,10 +20,17 @@ use crate::log;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
     /// Whether it has the guard, which tells edits from arrivals.
-    pub guarded: bool,
-    /// Whether the database has a write-ahead log: readers and writers then do not wait for each other.
-    pub write_ahead_log: bool,
+    pub kind: TableKind,
+    /// Whether the database has a write-ahead log: readers and writers then do not wait for each other. `None` until
+    /// an answer has asked.
+    pub write_ahead_log: Option<bool>,
 }
+
+/// A table of which nothing is known. Its first statement finds out whether it is the table that `flows load` makes.
+const UNCHECKED: Table = Table {
+    kind: TableKind::Unchecked,
+    write_ahead_log: None,
+};
 
 /// What an operator is told of a table without a guard.
 pub const UNGUARDED: &str = "edits of the table flows are not guarded: there are no entity tags and no \
@@ -58,8 +69,8 @@ impl<D: Database> Readiness<D> {
 
     /// Runs `read` over the table.
     ///
-    /// A table that has lost its guard since the check is checked again. Where the triggers are there and the guard
-    /// row is not, the table is read as one without a guard.
+    /// A table that is not known to be fit, or has lost its guard since the check, is checked step by step. Where the
+    /// triggers are there and the guard row is not, the table is read as one without a guard.
     ///
     /// # Errors
     /// As [`Self::check`], and as `read`.
@@ -71,21 +82,31 @@ impl<D: Database> Readiness<D> {
             let error = result.as_ref().err();
             error.is_some_and(|error| error.kind == DbErrorKind::GuardLost)
         };
-        let result = read(&self.database, self.check().await?).await;
+        let is_checking = self.ended.get() < self.begun.get();
+        let table = match self.table.get() {
+            Some(table) => table,
+            None if is_checking => self.check().await?,
+            None => UNCHECKED,
+        };
+        let result = read(&self.database, table).await;
         if !is_lost(&result) {
+            if table == UNCHECKED && result.is_ok() {
+                let kind = TableKind::Guarded;
+                self.table.set(Some(Table { kind, ..UNCHECKED }));
+            }
             return result;
         }
-        self.table.set(None);
+        if table != UNCHECKED {
+            self.table.set(None);
+        }
         let table = self.check().await?;
         let result = read(&self.database, table).await;
         if !is_lost(&result) {
             return result;
         }
-        log::line(format_args!("{UNGUARDED}"));
-        let table = Table {
-            guarded: false,
-            ..table
-        };
+        log::notice(format_args!("{UNGUARDED}"));
+        let kind = TableKind::Unguarded;
+        let table = Table { kind, ..table };
         self.table.set(Some(table));
         read(&self.database, table).await
     }
@@ -110,8 +131,8 @@ impl<D: Database> Readiness<D> {
         let plan = check_plan(&mut session).await?;
         let table = check_table(&plan, &mut session).await?;
         session.release();
-        if !table.guarded {
-            log::line(format_args!("{UNGUARDED}"));
+        if table.kind == TableKind::Unguarded {
+            log::notice(format_args!("{UNGUARDED}"));
         }
         self.table.set(Some(table));
         Ok(table)
@@ -193,8 +214,12 @@ async fn check_table(
             _ => {}
         }
     }
+    let kind = match guarded {
+        Value::Integer(1) => TableKind::Guarded,
+        _ => TableKind::Unguarded,
+    };
     Ok(Table {
-        guarded: *guarded == Value::Integer(1),
-        write_ahead_log: matches!(journal, Value::Text(mode) if mode == "wal"),
+        kind,
+        write_ahead_log: Some(is_write_ahead_log(std::slice::from_ref(journal))),
     })
 }

@@ -14,6 +14,11 @@ pub struct Session<D: Database> {
     failed: bool,
 }
 
+/// Whether the first value of a row is the journal mode of a write-ahead log.
+pub(super) fn is_write_ahead_log(row: &[Value]) -> bool {
+    matches!(row.first(), Some(Value::Text(mode)) if mode == "wal")
+}
+
 impl<D: Database> Session<D> {
     /// Takes a connection from the pool or opens one.
     ///
@@ -79,16 +84,23 @@ impl<D: Database> Session<D> {
 
     /// Prepares for the statements after an answer's first: a small page cache and, with a write-ahead log, a read
     /// transaction, in which they all see one state of the table. Without such a log the transaction would lock
-    /// writers out.
+    /// writers out. On a connection that other answers share there is none either.
     ///
     /// # Errors
     /// As [`Self::row`].
-    pub async fn read_on(&mut self, write_ahead_log: bool) -> Result<(), DbError> {
+    pub async fn read_on(&mut self, write_ahead_log: &mut Option<bool>) -> Result<(), DbError> {
         if !*self.connection.has_small_cache() {
             self.run(sql::SMALL_CACHE, Vec::new()).await?;
             *self.connection.has_small_cache() = true;
         }
-        if write_ahead_log {
+        let write_ahead_log = match *write_ahead_log {
+            Some(known) => known,
+            None => {
+                let row = self.run(sql::JOURNAL_MODE, Vec::new()).await?;
+                *write_ahead_log.insert(row.is_some_and(|row| is_write_ahead_log(&row)))
+            }
+        };
+        if write_ahead_log && !self.connection.is_shared().await? {
             self.run(sql::BEGIN, Vec::new()).await?;
             self.transaction = true;
         }

@@ -16,7 +16,7 @@ pub async fn read_state<D: Database>(readiness: &Readiness<D>) -> Result<TableSt
     readiness
         .over_table(async |database, table| {
             let mut reader = Reader::open(database, table).await?;
-            let (state, _) = reader.row(Statement::of_state(table.guarded)).await?;
+            let (state, _) = reader.row(Statement::of_state(table.kind)).await?;
             reader.finish().await?;
             Ok(state)
         })
@@ -46,7 +46,7 @@ pub async fn read_extent<D: Database>(readiness: &Readiness<D>) -> Result<Extent
     readiness
         .over_table(async |database, table| {
             let mut reader = Reader::open(database, table).await?;
-            let (state, values) = reader.row(Statement::of_extent(table.guarded)).await?;
+            let (state, values) = reader.row(Statement::of_extent(table.kind)).await?;
             reader.finish().await?;
             let ends: Vec<_> = values.collect();
             let [first_time, last_time, first_id, last_id] = ends.as_slice() else {

@@ -15,7 +15,7 @@ use super::ExportError;
 use super::gzip::{Flush, GzipEncoder};
 use crate::db::pager::{Page, Pager};
 use crate::db::{Database, DbError};
-use crate::formats::{CHUNK, Encoder};
+use crate::formats::Encoder;
 use crate::rows::reader::RecordReader;
 
 /// How long a client may take nothing before its answer gives up its read transaction. Until then the write-ahead log
@@ -24,6 +24,9 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where a body goes.
 pub trait Sink {
+    /// Bytes of the chunks that the host takes best.
+    const CHUNK: usize;
+
     /// Writes a chunk; returns `false` when the client has left. An empty chunk writes nothing and asks just that.
     fn write(&mut self, chunk: Vec<u8>) -> impl Future<Output = bool>;
 }
@@ -188,7 +191,7 @@ impl<S: Sink> Output<'_, S> {
         let mut more = true;
         while more {
             let chunk;
-            (chunk, more) = writer.chunk(&mut records, page.last, Flush::No, CHUNK)?;
+            (chunk, more) = writer.chunk(&mut records, page.last, Flush::No, S::CHUNK)?;
             // A collecting encoder and a page without flows give nothing to send. One empty write a page still asks
             // for the client.
             let skip = chunk.is_empty() && (more || self.bytes > before);

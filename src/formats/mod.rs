@@ -169,10 +169,6 @@ pub struct Encoder {
     end: Option<End>,
 }
 
-/// Bytes at which a chunk of a body is sent; the writer's buffer has room for one. Chunks of 32 and of 128 KiB were a
-/// little slower, and whole pages took 40 % longer.
-pub const CHUNK: usize = 64 << 10;
-
 /// Room for the record that fills a chunk. A longer record costs one more allocation.
 const SLACK: usize = 1 << 10;
 
@@ -191,7 +187,8 @@ impl Encoder {
         self.writer.records()
     }
 
-    /// Writes records until the chunk has `full` bytes. Returns whether `records` has more.
+    /// Writes records until the chunk has `full` bytes; with `usize::MAX` writes all. Returns whether `records` has
+    /// more.
     ///
     /// # Errors
     /// As [`RecordReader::record`]. The body then has no end.
@@ -200,8 +197,9 @@ impl Encoder {
         records: &mut RecordReader<'_>,
         full: usize,
     ) -> Result<bool, RecordError> {
-        let room = full.min(CHUNK).saturating_add(SLACK);
-        self.writer.any().reserve(room);
+        if full < usize::MAX {
+            self.writer.any().reserve(full.saturating_add(SLACK));
+        }
         self.writer.write(records, full)
     }
 

@@ -7,6 +7,7 @@ use flow_window::query::parameters::PARAMETERS;
 use flow_window::settings::VARIABLES;
 use serde_json::Value;
 
+const MANIFEST: &str = include_str!("../../spin.toml");
 const README: &str = include_str!("../../README.md");
 const API: &str = include_str!("../../docs/api.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
@@ -69,7 +70,7 @@ fn the_readme_names_every_parameter_and_format_in_at_most_100_lines() {
 
 #[test]
 fn the_manual_and_the_manifest_have_every_variable() {
-    let manifest = include_str!("../../spin.toml");
+    let manifest = MANIFEST;
     for variable in VARIABLES {
         let (name, default) = (variable.name, variable.default);
         let shown = if default.is_empty() {
@@ -107,13 +108,27 @@ fn the_manual_quotes_the_configuration_of_nginx_that_is_tested() {
 }
 
 #[test]
-fn the_component_stays_below_750_kb() {
-    let wasm = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/target/wasm32-wasip2/release/flow_window_spin.wasm"
-    );
-    let size = std::fs::metadata(wasm)
-        .expect("the component, by `make component`")
-        .len();
-    assert!(size < 750_000, "{size} bytes");
+fn each_component_stays_below_750_kb() {
+    for name in ["flow_window_spin", "flow_window_wasip2"] {
+        let built = "target/wasm32-wasip2/release";
+        let wasm = format!("{}/{built}/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
+        let size = std::fs::metadata(wasm)
+            .expect("the component, by `make component`")
+            .len();
+        assert!(size < 750_000, "{name}: {size} bytes");
+    }
+}
+
+#[test]
+fn the_two_manifests_differ_in_the_component_alone() {
+    let shared = |manifest: &str, component: &str| {
+        let lines = manifest.lines().filter(|line| !line.starts_with('#'));
+        let lines: Vec<_> = lines.collect();
+        lines.join("\n").replace(component, "COMPONENT")
+    };
+    let wasip2 = shared(MANIFEST, "wasip2.wasm").replace("flow-window-wasip2", "PACKAGE");
+    let wasip2 = wasip2.replace("components/wasip2/", "FOLDER");
+    let wasip3 = shared(include_str!("../../spin-wasip3.toml"), "spin.wasm");
+    let wasip3 = wasip3.replace("flow-window-spin", "PACKAGE");
+    assert_eq!(wasip2, wasip3.replace("components/spin/", "FOLDER"));
 }

@@ -1,18 +1,11 @@
 //! What the component asks of its host, name by name: a new import fails here and is to be looked at.
 
-use std::path::Path;
+use support::server::{app, is_wasip3, manifest};
 
-use support::server::app;
-
-/// Every function that the component imports, without the version of its interface.
-///
-/// The flows and their settings come from `spin:*`, requests from `wasi:http/types`. Rust's standard
-/// library asks for the rest, the clocks and the log's stream among it. There is no socket, no HTTP client
-/// and no file.
+/// The functions that both components import, without the version of their interface. The settings and the flows come
+/// from Spin, requests from `wasi:http/types`. Rust's standard library asks for the rest, the clocks and the log's
+/// stream among it. There is no socket, no HTTP client and no file.
 const IMPORTS: &[&str] = &[
-    "spin:sqlite/sqlite [method]connection.execute-async",
-    "spin:sqlite/sqlite [static]connection.open-async",
-    "spin:variables/variables get",
     "wasi:cli/environment get-environment",
     "wasi:cli/exit exit",
     "wasi:cli/stderr get-stderr",
@@ -24,22 +17,48 @@ const IMPORTS: &[&str] = &[
     "wasi:cli/terminal-stdin get-terminal-stdin",
     "wasi:cli/terminal-stdout get-terminal-stdout",
     "wasi:clocks/monotonic-clock now",
-    "wasi:clocks/monotonic-clock wait-for",
-    "wasi:clocks/types",
     "wasi:clocks/wall-clock now",
     "wasi:http/types [method]fields.get",
-    "wasi:http/types [method]request.get-headers",
-    "wasi:http/types [method]request.get-method",
-    "wasi:http/types [method]request.get-path-with-query",
-    "wasi:http/types [method]response.set-status-code",
     "wasi:http/types [static]fields.from-list",
-    "wasi:http/types [static]response.new",
     "wasi:io/error",
     "wasi:io/poll [method]pollable.block",
     "wasi:io/streams [method]output-stream.blocking-flush",
     "wasi:io/streams [method]output-stream.check-write",
     "wasi:io/streams [method]output-stream.subscribe",
     "wasi:io/streams [method]output-stream.write",
+];
+
+/// What the component of WASI 0.2 imports beside them.
+const WASIP2: &[&str] = &[
+    "fermyon:spin/sqlite [method]connection.execute",
+    "fermyon:spin/sqlite [static]connection.open",
+    "fermyon:spin/variables get",
+    "wasi:clocks/monotonic-clock subscribe-duration",
+    "wasi:http/types [constructor]outgoing-response",
+    "wasi:http/types [method]incoming-request.headers",
+    "wasi:http/types [method]incoming-request.method",
+    "wasi:http/types [method]incoming-request.path-with-query",
+    "wasi:http/types [method]outgoing-body.write",
+    "wasi:http/types [method]outgoing-response.body",
+    "wasi:http/types [method]outgoing-response.set-status-code",
+    "wasi:http/types [static]outgoing-body.finish",
+    "wasi:http/types [static]response-outparam.set",
+    "wasi:io/poll [method]pollable.ready",
+    "wasi:io/poll poll",
+];
+
+/// What the component of WASI 0.3 imports beside them.
+const WASIP3: &[&str] = &[
+    "spin:sqlite/sqlite [method]connection.execute-async",
+    "spin:sqlite/sqlite [static]connection.open-async",
+    "spin:variables/variables get",
+    "wasi:clocks/monotonic-clock wait-for",
+    "wasi:clocks/types",
+    "wasi:http/types [method]request.get-headers",
+    "wasi:http/types [method]request.get-method",
+    "wasi:http/types [method]request.get-path-with-query",
+    "wasi:http/types [method]response.set-status-code",
+    "wasi:http/types [static]response.new",
 ];
 
 #[test]
@@ -50,7 +69,10 @@ fn the_component_imports_these_functions_and_no_others() {
         .map(|import| without_version(import))
         .collect();
     listed.sort();
-    assert_eq!(listed, IMPORTS, "{imports:#?}");
+    let own = if is_wasip3() { WASIP3 } else { WASIP2 };
+    let mut expected = [IMPORTS, own].concat();
+    expected.sort_unstable();
+    assert_eq!(listed, expected, "{imports:#?}");
 }
 
 /// A newer toolchain may bring a newer patch of an interface, which changes nothing.
@@ -73,8 +95,7 @@ fn the_component_reaches_no_network_and_no_file_and_the_manifest_allows_it_none(
         let named = reached.iter().find(|import| import.contains(reach));
         assert_eq!(named, None, "{reached:#?}");
     }
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("spin.toml");
-    let manifest = std::fs::read_to_string(manifest).expect("spin.toml");
+    let manifest = std::fs::read_to_string(manifest()).expect("a manifest");
     let has = |line: &str| manifest.lines().any(|there| there.trim() == line);
     assert!(has("allowed_outbound_hosts = []"), "{manifest}");
     assert!(has("sqlite_databases = [\"default\"]"), "{manifest}");

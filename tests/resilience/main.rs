@@ -17,6 +17,7 @@
 //! - [`http2`]: the same ends over HTTP/2
 //! - [`proxy`]: nginx between, as docs/nginx.conf has it and as it is by default
 //! - [`replace`]: another file under a server that is being read from
+//! - [`shared_connection`]: a host with one connection for all
 //! - [`imports`]: what the component asks of its host, name by name
 //!
 //! [`table`] is a table that is changed and remembers what it was. The package `support` has the rest.
@@ -32,6 +33,7 @@ mod malformed_requests;
 mod proxy;
 mod readers;
 mod replace;
+mod shared_connection;
 mod states;
 mod stop;
 mod table;

@@ -100,6 +100,10 @@ impl Connection for PooledConnection {
         &mut self.idle.has_small_cache
     }
 
+    async fn is_shared(&mut self) -> Result<bool, DbError> {
+        Ok(false)
+    }
+
     fn release(self) {
         let mut pool = self.pool.take();
         if pool.len() < POOL_SIZE {

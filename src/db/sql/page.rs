@@ -4,7 +4,9 @@
 //! Values are bound and never written into the text. So there are few texts, and SQLite's cache of prepared
 //! statements serves nearly every page.
 
-use super::{Bound, Statement, state, where_clause};
+use super::probe::IS_OWN_SCHEMA;
+use super::state::{self, TableKind};
+use super::{Bound, Statement, where_clause};
 use crate::db::Value;
 use crate::query::cursor::CursorSeek;
 use crate::query::selection::{Filter, Selection, Values};
@@ -65,6 +67,8 @@ pub struct PageQuery<'a> {
     pub columns: &'a str,
     /// The last flow before the cursor that the answer continues from.
     pub cursor_row: Option<RowKey>,
+    /// What is known of the table.
+    pub kind: TableKind,
 }
 
 /// The columns of the key. The index on `time` holds both.
@@ -77,7 +81,7 @@ impl PageQuery<'_> {
     /// 2. the number of flows
     /// 3. the flows, packed, as a BLOB; NULL where there are none. The host panics on text that is not UTF-8
     /// 4. the key of the row at `scan_limit`; NULL where there are fewer rows, or no residual conditions
-    pub fn statement(&self, guarded: bool) -> Statement {
+    pub fn statement(&self) -> Statement {
         let mut bound = Bound::default();
         let index = where_clause(&self.index_conditions(&mut bound));
         let residual = where_clause(&self.residual_conditions(&mut bound));
@@ -98,7 +102,7 @@ impl PageQuery<'_> {
             );
             (format!("({})", self.key_at(&index, &last)), rows)
         };
-        let state = self.state(guarded, &mut bound);
+        let state = self.state(&mut bound);
         let text = format!(
             "SELECT ({state}), count(*), CAST(group_concat(flow) AS BLOB), {end} FROM ({rows})"
         );
@@ -115,12 +119,12 @@ impl PageQuery<'_> {
 
     /// The statement that seeks to the last of `scan_limit` rows. It returns the table's state and the row's key;
     /// NULL where there are fewer rows. It counts along the index and packs nothing.
-    pub fn key_statement(&self, guarded: bool) -> Statement {
+    pub fn key_statement(&self) -> Statement {
         let mut bound = Bound::default();
         let index = where_clause(&self.index_conditions(&mut bound));
         let last = bound.integer(self.scan_limit.saturating_sub(1));
         let key = self.key_at(&index, &last);
-        let state = self.state(guarded, &mut bound);
+        let state = self.state(&mut bound);
         Statement {
             text: format!("SELECT ({state}), ({key})"),
             parameters: bound.0,
@@ -128,10 +132,10 @@ impl PageQuery<'_> {
     }
 
     /// The statement that counts all rows from the seek on. It returns the table's state and the number.
-    pub fn count_statement(&self, guarded: bool) -> Statement {
+    pub fn count_statement(&self) -> Statement {
         let mut bound = Bound::default();
         let index = where_clause(&self.index_conditions(&mut bound));
-        let state = self.state(guarded, &mut bound);
+        let state = self.state(&mut bound);
         Statement {
             text: format!("SELECT ({state}), (SELECT count(*) FROM flows{index})"),
             parameters: bound.0,
@@ -140,7 +144,7 @@ impl PageQuery<'_> {
 
     /// The statement that finds the first value which SQLite refuses to pack: a BLOB that is not its binary JSON. It
     /// returns the table's state and `flow ID: COLUMN` as a BLOB; NULL where the page has no such value.
-    pub fn blob_statement(&self, guarded: bool) -> Statement {
+    pub fn blob_statement(&self) -> Statement {
         let mut bound = Bound::default();
         let index = where_clause(&self.index_conditions(&mut bound));
         let mut conditions = self.residual_conditions(&mut bound);
@@ -168,7 +172,7 @@ impl PageQuery<'_> {
             .collect();
         let (named, filter) = (named.join(" "), where_clause(&conditions));
         let order = self.order();
-        let state = self.state(guarded, &mut bound);
+        let state = self.state(&mut bound);
         let text = format!(
             "SELECT ({state}), (SELECT CAST('flow ' || quote(id) || ': ' || CASE {named} END AS BLOB) \
              FROM (SELECT {SQL_LIST} FROM flows{index} ORDER BY {order} LIMIT {rows}){filter} LIMIT 1)"
@@ -179,8 +183,8 @@ impl PageQuery<'_> {
         }
     }
 
-    fn state(&self, guarded: bool, bound: &mut Bound) -> String {
-        state::select(guarded, self.cursor_row, |value| bound.integer(value))
+    fn state(&self, bound: &mut Bound) -> String {
+        state::select(self.kind, self.cursor_row, |value| bound.integer(value))
     }
 
     /// Selects the key of the row at the offset `last`.
@@ -203,6 +207,9 @@ impl PageQuery<'_> {
     /// The conditions that the index answers.
     pub(super) fn index_conditions(&self, bound: &mut Bound) -> Vec<String> {
         let mut conditions = Vec::new();
+        if self.kind == TableKind::Unchecked {
+            conditions.push(IS_OWN_SCHEMA.to_owned());
+        }
         if let Some(after_id) = self.selection.after_id {
             let after = match self.seek {
                 Seek::AfterKey(RowKey { id, .. }) | Seek::WithinSecond(RowKey { id, .. }) => id,
@@ -333,9 +340,12 @@ mod tests {
             ] {
                 for max_id in [None, Some(100)] {
                     for columns in [SQL_LIST, KEY_COLUMNS] {
-                        for (guarded, cursor_row) in
-                            [(true, None), (false, None), (false, Some(THERE))]
-                        {
+                        for (kind, cursor_row) in [
+                            (TableKind::Unchecked, None),
+                            (TableKind::Guarded, None),
+                            (TableKind::Unguarded, None),
+                            (TableKind::Unguarded, Some(THERE)),
+                        ] {
                             let page = PageQuery {
                                 selection,
                                 seek,
@@ -344,12 +354,13 @@ mod tests {
                                 scan_limit: 9,
                                 columns,
                                 cursor_row,
+                                kind,
                             };
                             all.extend([
-                                page.statement(guarded),
-                                page.key_statement(guarded),
-                                page.count_statement(guarded),
-                                page.blob_statement(guarded),
+                                page.statement(),
+                                page.key_statement(),
+                                page.count_statement(),
+                                page.blob_statement(),
                             ]);
                         }
                     }
@@ -488,8 +499,9 @@ mod tests {
                 scan_limit: 10_000,
                 columns: SQL_LIST,
                 cursor_row: None,
+                kind: TableKind::Guarded,
             };
-            machine_steps(&database, &page.statement(true))
+            machine_steps(&database, &page.statement())
         };
         let all = Selection::default();
         let start = steps(Seek::Start, &all);
@@ -524,9 +536,9 @@ mod tests {
             named("b"),
             rows.replace("SELECT i,", "SELECT 60000 + i,")
         ));
-        let state = machine_steps(&view, &Statement::of_state(false));
+        let state = machine_steps(&view, &Statement::of_state(TableKind::Unguarded));
         assert!(state < start, "{state} steps");
-        let extent = machine_steps(&view, &Statement::of_extent(false));
+        let extent = machine_steps(&view, &Statement::of_extent(TableKind::Unguarded));
         assert!(extent < start, "{extent} steps");
     }
 

@@ -3,7 +3,7 @@
 //! The service and `flows load` ask the same and say the same.
 
 use super::page::{PageQuery, Seek};
-use super::state::IS_GUARDED;
+use super::state::{IS_GUARDED, TableKind};
 use super::{Bound, Statement, where_clause};
 use crate::db::Value;
 use crate::query::selection::Selection;
@@ -27,6 +27,23 @@ pub const PARTIAL_INDEX: &str = "\
     EXISTS (SELECT 1 FROM sqlite_schema AS made JOIN pragma_index_list(made.tbl_name) AS list \
         ON list.name = made.name WHERE made.type = 'index' AND list.partial = 1 \
         AND instr(?1, ' ' || made.name || ' '))";
+
+/// Whether the table and its only index are made by `schema.sql`: then every page has the plan that the tests of
+/// [`super::page`] know, and `id` is unique and an integer. Statistics could change the plan.
+pub const IS_OWN_SCHEMA: &str = "\
+    (SELECT total(CASE \
+        WHEN type = 'table' AND bare LIKE 'CREATETABLEflows(idINTEGERPRIMARYKEY,timeINTEGERNOTNULL,%' \
+            AND bare NOT LIKE '%WITHOUT%' THEN 1 \
+        WHEN type = 'index' AND bare = 'CREATEINDEXflows_timeONflows(time)' THEN 1 \
+        ELSE 9 END) \
+    FROM (SELECT type, replace(replace(replace(sql, ' ', ''), char(10), ''), '\"', '') AS bare FROM sqlite_schema \
+        WHERE type IN ('table', 'index') AND (tbl_name = 'flows' COLLATE NOCASE OR name GLOB 'sqlite_stat*'))) = 2";
+
+/// Whether the first and the last time are integers. SQLite sorts NULL before numbers, and text and BLOBs after them.
+/// The condition stands behind [`IS_OWN_SCHEMA`]: without the index it would read the whole table.
+pub const HAS_INTEGER_TIMES: &str = "\
+    coalesce((SELECT typeof(time) FROM flows ORDER BY time ASC LIMIT 1), 'integer') = 'integer' \
+    AND coalesce((SELECT typeof(time) FROM flows ORDER BY time DESC LIMIT 1), 'integer') = 'integer'";
 
 /// What the operator does where `id` is not unique.
 pub const NOT_UNIQUE: &str = "the id of flows is not declared to be unique; make it the primary key of a table, \
@@ -78,6 +95,7 @@ pub fn plan_probe() -> Statement {
         scan_limit: 0,
         columns: SQL_LIST,
         cursor_row: None,
+        kind: TableKind::Guarded,
     };
     let mut bound = Bound::default();
     let index = where_clause(&page.index_conditions(&mut bound));

@@ -1,6 +1,19 @@
 //! The SQL of the table's state: what every statement of an answer brings along.
 
+use super::probe::{HAS_INTEGER_TIMES, IS_OWN_SCHEMA};
 use crate::table::key::RowKey;
+
+/// What is known of the table when a statement is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    /// Nothing. The statement reads flows only if the table is made by `schema.sql` and has no other index. The state
+    /// is NULL where it is not.
+    Unchecked,
+    /// It can be served, and has the guard.
+    Guarded,
+    /// It can be served, and has no guard.
+    Unguarded,
+}
 
 /// The largest id, by one step in the index: `max(id)` would read every row of a view over several tables. The
 /// bound makes the plan a search, as the tests of [`super::page`] demand.
@@ -18,16 +31,21 @@ pub const IS_GUARDED: &str = "\
 /// A table without a guard is asked whether `cursor_row`, the last flow before a cursor, is there; `bind` binds its
 /// key.
 pub fn select(
-    guarded: bool,
+    kind: TableKind,
     cursor_row: Option<RowKey>,
     bind: impl FnMut(i64) -> String,
 ) -> String {
-    if guarded {
+    if kind != TableKind::Unguarded {
+        // MAX_ID is not evaluated where the condition is false: without an index it would read the whole table.
+        let condition = match kind {
+            TableKind::Unchecked => format!(" WHERE {IS_OWN_SCHEMA} AND {HAS_INTEGER_TIMES}"),
+            _ => String::new(),
+        };
         return format!(
             "SELECT CAST(json_array(content, lineage, high, {MAX_ID}, \
              (SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' \
              AND tbl_name = 'flows' COLLATE NOCASE AND name GLOB 'flows_guard_*')) AS BLOB) \
-             FROM flows_guard"
+             FROM flows_guard{condition}"
         );
     }
     let key = cursor_row.map(|key| [key.time, key.id].map(bind));

@@ -18,13 +18,22 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// The manifest that is tested: the one that the variable `MANIFEST` names, or `spin.toml`.
+pub fn manifest() -> PathBuf {
+    root().join(std::env::var_os("MANIFEST").unwrap_or("spin.toml".into()))
+}
+
+/// Whether the component that is tested is the one of WASI 0.3, whose instances serve many requests.
+pub fn is_wasip3() -> bool {
+    manifest().ends_with("spin-wasip3.toml")
+}
+
 /// The component, compiled once.
 #[track_caller]
 pub fn app() -> &'static App {
     static APP: OnceLock<App> = OnceLock::new();
     APP.get_or_init(|| {
-        App::load(&root().join("spin.toml"))
-            .unwrap_or_else(|error| panic!("{error:#}; run `make component`"))
+        App::load(&manifest()).unwrap_or_else(|error| panic!("{error:#}; run `make component`"))
     })
 }
 
@@ -38,12 +47,27 @@ impl Database {
     /// A new server over it, with application variables set.
     #[track_caller]
     pub fn serve_with(&self, variables: &[(&str, &str)]) -> TestServer {
+        self.serve_from(test_host::sqlite::Database::new(self.path()), variables)
+    }
+
+    /// A new server over it, whose host has one connection for all answers.
+    #[track_caller]
+    pub fn serve_on_one_connection(&self) -> TestServer {
+        self.serve_from(test_host::sqlite::Database::new(self.path()).shared(), &[])
+    }
+
+    #[track_caller]
+    fn serve_from(
+        &self,
+        database: test_host::sqlite::Database,
+        variables: &[(&str, &str)],
+    ) -> TestServer {
         let variables = variables.iter();
         let variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let log = MemoryOutputPipe::new(16 << 20);
         let settings = Settings {
             listen: "127.0.0.1:0".parse().expect("an address"),
-            database: self.path().to_owned(),
+            database,
             variables: variables.collect(),
             log: Some(log.clone()),
         };

@@ -17,8 +17,8 @@ use wasmtime::{Cache, Config, Engine, PoolingAllocationConfig, Store};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::handler::{Proxy, ProxyPre};
-use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{p2, p3};
 
 use crate::manifest::Manifest;
 use crate::sqlite::{self, Database, Databases};
@@ -59,14 +59,24 @@ impl App {
                     source.display()
                 )
             })?;
-        let service = ServicePre::new(linker(&engine)?.instantiate_pre(&component)?)?;
+        let pre = linker(&engine)?.instantiate_pre(&component)?;
+        // `crates/http/src/trigger.rs`, `HandlerType::from_instance_pre`
+        let service = match p2::bindings::ProxyPre::new(pre.clone()) {
+            Ok(proxy) => ProxyPre::P2(proxy),
+            Err(_) => ProxyPre::P3(p3::bindings::ServicePre::new(pre)?),
+        };
         tick(&engine);
         Ok(Self {
             manifest,
             engine,
             component,
-            service: std::sync::Arc::new(ProxyPre::P3(service)),
+            service: std::sync::Arc::new(service),
         })
+    }
+
+    /// Whether the component is one of WASI 0.2, which gets an instance for each request.
+    pub(crate) fn is_p2(&self) -> bool {
+        matches!(*self.service, ProxyPre::P2(_))
     }
 
     /// Everything that the component imports, one line a function: its interface and its name.
@@ -161,9 +171,10 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, Host::cli)?;
     random::insecure_seed::add_to_linker::<_, WasiRandom>(l, Host::random)?;
     wasmtime_wasi::p3::clocks::add_to_linker(l)?;
-    wasmtime_wasi_http::p3::add_to_linker(l)?;
-    sqlite::add_to_linker::<_, Databases>(l, |host: &mut Host| &mut host.databases)?;
-    variables::add_to_linker::<_, Variables>(l, |host: &mut Host| &mut host.variables)?;
+    p2::add_only_http_to_linker_async(l)?;
+    p3::add_to_linker(l)?;
+    sqlite::add_to_linker(l, |host: &mut Host| &mut host.databases)?;
+    variables::add_to_linker(l, |host: &mut Host| &mut host.variables)?;
     Ok(linker)
 }
 

@@ -60,7 +60,7 @@ fn run(Command::Up(up): Command) -> Result<()> {
     }
     let settings = Settings {
         listen: up.listen,
-        database: path,
+        database,
         variables: variables_from_environment(),
         log: None,
     };

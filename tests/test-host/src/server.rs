@@ -1,7 +1,9 @@
 //! The listener: requests go to reused instances of the component, failed bodies abort the connection.
 //!
 //! Mirrored from Spin 4.1:
-//! - an instance serves up to 128 requests and is dropped after 1 s idle; it is given no further request
+//! - an instance of a component of WASI 0.2 serves one request; what it has sent of a body stays in flight when it
+//!   ends, and a body that it leaves behind ends as if it were complete (`wasi.rs`, `WasiHttpExecutor`);
+//! - an instance of one of WASI 0.3 serves up to 128 requests and is dropped after 1 s idle; it is given no further request
 //!   while 16 are without an answer, but a body that is still being sent counts for nothing
 //!   (`crates/trigger-http/src/lib.rs`, `DEFAULT_WASIP3_MAX_INSTANCE_REUSE_COUNT` and below);
 //! - a request carries Spin's own headers (`crates/trigger-http/src/headers.rs`);
@@ -16,7 +18,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,11 +34,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Store, StoreContextMut};
 use wasmtime_wasi_http::handler::{
-    HandlerState, Instance, ProxyHandler, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+    HandlerState, Instance, Proxy, ProxyHandler, ShouldAccept, WorkerExpiration, WorkerState,
+    WorkerStatus,
 };
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme as WasiScheme;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 pub use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
@@ -51,12 +55,12 @@ const CONCURRENT_REQUESTS_PER_INSTANCE: usize = 16;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What one server is started with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The file behind the component's database.
-    pub database: PathBuf,
+    /// The component's database.
+    pub database: Database,
     /// Application variables, over the manifest's defaults.
     pub variables: HashMap<String, String>,
     /// Takes what the component logs, instead of this process's standard error.
@@ -83,11 +87,11 @@ impl Server {
     /// An address that cannot be bound, or a required variable without a value.
     pub fn start(app: App, settings: Settings) -> Result<Self> {
         let variables = app.manifest.component_variables(&settings.variables)?;
-        let database = Database::new(settings.database);
+        let database = settings.database;
         let closing = Arc::<AtomicBool>::default();
         let started = Arc::<AtomicUsize>::default();
         let trapped = Arc::<AtomicUsize>::default();
-        let handler = ProxyHandler::new(Component {
+        let component = Component {
             app,
             database: database.clone(),
             variables: Variables(Arc::new(variables)),
@@ -95,7 +99,12 @@ impl Server {
             closing: closing.clone(),
             started: started.clone(),
             trapped: trapped.clone(),
-        });
+        };
+        let handler = if component.app.is_p2() {
+            Handler::P2(Arc::new(component))
+        } else {
+            Handler::P3(ProxyHandler::new(component))
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
@@ -144,7 +153,14 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: TcpListener, handler: ProxyHandler<Component>) {
+/// Who answers requests.
+#[derive(Clone)]
+enum Handler {
+    P2(Arc<Component>),
+    P3(ProxyHandler<Component>),
+}
+
+async fn serve(listener: TcpListener, handler: Handler) {
     loop {
         let Ok((stream, client)) = listener.accept().await else {
             // Out of descriptors, say: what is open will close. Spin gives up serving here.
@@ -165,7 +181,7 @@ async fn serve(listener: TcpListener, handler: ProxyHandler<Component>) {
 }
 
 async fn answer(
-    handler: ProxyHandler<Component>,
+    handler: Handler,
     client: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<WasiBody>> {
@@ -182,7 +198,10 @@ async fn answer(
         Ok(()) => {
             let body = body.map_err(Into::into).boxed_unsync();
             let request = Request::from_parts(parts, body);
-            handler.handle((), request).await.map_err(Into::into)
+            match handler {
+                Handler::P2(component) => component.answer_p2(request).await,
+                Handler::P3(handler) => handler.handle((), request).await.map_err(Into::into),
+            }
         }
         Err(error) => Err(error),
     };
@@ -242,7 +261,7 @@ fn add_spin_headers(headers: &mut HeaderMap, uri: &Uri, client: SocketAddr) -> R
     Ok(())
 }
 
-/// Makes instances for `ProxyHandler`.
+/// Makes instances.
 struct Component {
     app: App,
     database: Database,
@@ -253,17 +272,55 @@ struct Component {
     trapped: Arc<AtomicUsize>,
 }
 
+impl Component {
+    async fn instantiate_one(&self) -> wasmtime::Result<(Store<Host>, Proxy)> {
+        let instance = self
+            .app
+            .instantiate(&self.database, &self.variables, self.log.as_ref())
+            .await?;
+        self.started.fetch_add(1, Ordering::SeqCst);
+        Ok(instance)
+    }
+
+    /// Answers a request by an instance of its own, which goes on until the body has been written.
+    async fn answer_p2(&self, request: Request<WasiBody>) -> Result<Response<WasiBody>> {
+        let (mut store, proxy) = self.instantiate_one().await?;
+        let Proxy::P2(proxy) = proxy else {
+            bail!("the component is none of WASI 0.2");
+        };
+        let mut http = store.data_mut().http();
+        let request = http.new_incoming_request(WasiScheme::Http, request)?;
+        let (sender, response) = oneshot::channel();
+        let out = http.new_response_outparam(sender)?;
+        let (closing, trapped) = (self.closing.clone(), self.trapped.clone());
+        let running = tokio::spawn(async move {
+            let handler = proxy.wasi_http_incoming_handler();
+            let result = handler.call_handle(&mut store, request, out).await;
+            if let Err(error) = &result
+                && !closing.load(Ordering::Relaxed)
+            {
+                trapped.fetch_add(1, Ordering::SeqCst);
+                eprintln!("guest invocation failed: {error:?}");
+            }
+            result
+        });
+        match response.await {
+            Ok(response) => Ok(response?),
+            Err(_) => {
+                running.await??;
+                bail!("guest failed to produce a response prior to returning")
+            }
+        }
+    }
+}
+
 impl HandlerState for Component {
     type StoreData = Host;
     type WorkerExpiration = IdleTimeout;
     type WorkerState = Reuse;
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<Host, IdleTimeout, Reuse>> {
-        let (store, proxy) = self
-            .app
-            .instantiate(&self.database, &self.variables, self.log.as_ref())
-            .await?;
-        self.started.fetch_add(1, Ordering::SeqCst);
+        let (store, proxy) = self.instantiate_one().await?;
         Ok(Instance {
             store,
             proxy,

@@ -1,13 +1,14 @@
-//! The host side of `spin:variables@3.0.0`: a look-up in values resolved at start.
+//! The host side of `spin:variables@3.0.0` and `fermyon:spin/variables@2.0.0`: a look-up in values resolved at start.
 //!
 //! Mirrors Spin's `crates/factor-variables/src/host.rs`, `get`, for variables of the manifest.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use wasmtime::component::{Accessor, HasData};
+use wasmtime::component::{Accessor, HasData, Linker};
 
 use bindings::spin::variables::variables;
+use bindings_v2::fermyon::spin::variables as v2;
 
 mod bindings {
     #![allow(missing_docs, unreachable_pub, reason = "generated code")]
@@ -29,7 +30,34 @@ mod bindings {
     });
 }
 
-pub(crate) use variables::add_to_linker;
+mod bindings_v2 {
+    #![allow(missing_docs, unreachable_pub, reason = "generated code")]
+    wasmtime::component::bindgen!({
+        inline: r#"
+            package fermyon:spin@2.0.0;
+            interface variables {
+                get: func(name: string) -> result<string, error>;
+                variant error {
+                    invalid-name(string),
+                    undefined(string),
+                    provider(string),
+                    other(string),
+                }
+            }
+            world host { import variables; }
+        "#,
+        imports: { default: async },
+    });
+}
+
+/// Links both versions of the interface.
+pub(crate) fn add_to_linker<T: Send>(
+    linker: &mut Linker<T>,
+    variables: fn(&mut T) -> &mut Variables,
+) -> wasmtime::Result<()> {
+    v2::add_to_linker::<_, Variables>(linker, variables)?;
+    variables::add_to_linker::<_, Variables>(linker, variables)
+}
 
 /// The component's variables by name.
 #[derive(Debug, Default, Clone)]
@@ -41,14 +69,16 @@ impl HasData for Variables {
 
 impl<T: Send> variables::HostWithStore<T> for Variables {
     async fn get(accessor: &Accessor<T, Self>, name: String) -> Result<String, variables::Error> {
-        accessor.with(|mut access| {
-            let values = &access.get().0;
-            values
-                .get(&name)
-                .cloned()
-                .ok_or(variables::Error::Undefined(name))
-        })
+        let value = accessor.with(|mut access| access.get().0.get(&name).cloned());
+        value.ok_or(variables::Error::Undefined(name))
     }
 }
 
 impl variables::Host for Variables {}
+
+impl v2::Host for Variables {
+    async fn get(&mut self, name: String) -> Result<String, v2::Error> {
+        let value = self.0.get(&name).cloned();
+        value.ok_or(v2::Error::Undefined(name))
+    }
+}

@@ -8,6 +8,7 @@ use flows::generate::generate;
 use flows::load::{Load, load};
 use rusqlite::Connection;
 use tempfile::TempDir;
+use test_host::sqlite::Database;
 use test_host::{App, Server, Settings};
 
 /// Enough for bodies of several pages and chunks.
@@ -62,7 +63,7 @@ impl Pair {
             App::load(&manifest).unwrap_or_else(|error| panic!("{error:#}; run `make component`"));
         let settings = Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
-            database: db,
+            database: Database::new(db),
             variables: Default::default(),
             log: None,
         };

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
+use test_host::sqlite::Database;
 use test_host::{App, Server, Settings};
 
 use support::wire::wait_until;
@@ -67,7 +68,7 @@ impl Host {
         let variables = variables.iter();
         let settings = Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
-            database: folder.path().join("sqlite_db.db"),
+            database: Database::new(folder.path().join("sqlite_db.db")),
             variables: variables
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),

@@ -1,4 +1,5 @@
 //! The host side of `spin:sqlite@3.1.0`: what Spin's in-process SQLite does to a component.
+//! `v2` is that of `fermyon:spin/sqlite@2.0.0`, over the same connections.
 //!
 //! Mirrored from Spin 4.1, with the place each fact was read in:
 //! - a connection is opened lazily, at its first query, and is never shared
@@ -16,7 +17,7 @@
 //!
 //! What else can go wrong, a test may plan: see [`crate::faults`].
 //!
-//! Left out: the half of the interface without streams, and `changes` and `last-insert-rowid`.
+//! Left out: the half of `spin:sqlite@3.1.0` without streams, and `changes` and `last-insert-rowid`.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -29,13 +30,15 @@ use rusqlite::types::ValueRef;
 use tokio::sync::{mpsc, oneshot};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{
-    Accessor, Destination, FutureReader, HasData, Resource, ResourceTable, StreamProducer,
+    Accessor, Destination, FutureReader, HasData, Linker, Resource, ResourceTable, StreamProducer,
     StreamReader, StreamResult,
 };
 
 use bindings::spin::sqlite::sqlite::{self, RowResult, Value};
 
 use crate::faults::{Faults, Point};
+
+mod v2;
 
 mod bindings {
     #![allow(missing_docs, unreachable_pub, reason = "generated code")]
@@ -62,9 +65,18 @@ mod bindings {
     });
 }
 
-pub(crate) use sqlite::{Error, add_to_linker};
+pub(crate) use sqlite::Error;
 
-/// The most bytes that one row may hold.
+/// Links both versions of the interface.
+pub(crate) fn add_to_linker<T: Send>(
+    linker: &mut Linker<T>,
+    databases: fn(&mut T) -> &mut Databases,
+) -> wasmtime::Result<()> {
+    v2::add_to_linker::<_, Databases>(linker, databases)?;
+    sqlite::add_to_linker::<_, Databases>(linker, databases)
+}
+
+/// The most bytes that one row may hold; over `fermyon:spin/sqlite@2.0.0`, all rows of a statement.
 pub const MAX_ROW_BYTES: usize = 128 << 20;
 
 /// The most connections that one instance may hold open.
@@ -74,11 +86,13 @@ pub const MAX_CONNECTIONS: usize = 256;
 const ROWS_IN_FLIGHT: usize = 4;
 
 /// A database file, and how many connections to it are open at the moment.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Database {
     path: Arc<PathBuf>,
     open: Arc<AtomicUsize>,
     faults: Faults,
+    /// The connection of all instances, where they share one.
+    shared: Option<Arc<OnceLock<Arc<Mutex<Opened>>>>>,
 }
 
 impl Database {
@@ -88,6 +102,17 @@ impl Database {
             path: Arc::new(path.into()),
             open: Arc::default(),
             faults: Faults::default(),
+            shared: None,
+        }
+    }
+
+    /// All instances share one connection, as they do in Spin before 3.0 (`crates/sqlite/src/lib.rs`,
+    /// `ConnectionsStore`, in release 2.7).
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self {
+            shared: Some(Arc::default()),
+            ..self
         }
     }
 
@@ -162,9 +187,10 @@ impl Drop for Counted {
 
 impl Connection {
     fn new(database: Database) -> Self {
+        let opened = database.shared.clone().unwrap_or_default();
         Self {
             database,
-            opened: Arc::default(),
+            opened,
             gone: Arc::default(),
         }
     }
@@ -185,28 +211,46 @@ impl Connection {
 
     /// Starts a statement on a blocking thread; its rows and its end arrive through channels.
     async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Query, Error> {
-        if self.gone.load(Ordering::SeqCst) {
-            return Err(Error::InvalidConnection);
-        }
-        let opened = self.opened()?;
-        let faults = self.database.faults.clone();
-        let gone = self.gone.clone();
         let (columns_tx, columns) = oneshot::channel();
         let (rows_tx, rows) = mpsc::channel(ROWS_IN_FLIGHT);
         let (end_tx, end) = oneshot::channel();
+        let run = self.runner(statement, parameters)?;
         tokio::task::spawn_blocking(move || {
+            let mut columns_tx = Some(columns_tx);
             let end = run(
-                &opened, &faults, &statement, parameters, columns_tx, &rows_tx,
+                &mut |columns| _ = columns_tx.take().map(|sender| sender.send(columns)),
+                &mut |row| {
+                    let sent = rows_tx.blocking_send(row);
+                    sent.map_err(|_| Error::Io("row send error".into()))
+                },
             );
-            if matches!(end, Err(Error::InvalidConnection)) {
-                gone.store(true, Ordering::SeqCst);
-            }
             _ = end_tx.send(end);
         });
         let columns = columns.await.map_err(io)?;
         Ok(Query { columns, rows, end })
     }
+
+    /// What a blocking thread does for a statement.
+    fn runner(&self, statement: String, parameters: Vec<Value>) -> Result<Runner, Error> {
+        if self.gone.load(Ordering::SeqCst) {
+            return Err(Error::InvalidConnection);
+        }
+        let opened = self.opened()?;
+        let (faults, gone) = (self.database.faults.clone(), self.gone.clone());
+        Ok(Box::new(move |columns, row| {
+            let end = run(&opened, &faults, &statement, parameters, columns, row);
+            if matches!(end, Err(Error::InvalidConnection)) {
+                gone.store(true, Ordering::SeqCst);
+            }
+            end
+        }))
+    }
 }
+
+/// Runs a statement: takes the names of its columns, then each row.
+type Runner = Box<dyn FnOnce(TakeColumns<'_>, TakeRow<'_>) -> Result<(), Error> + Send>;
+type TakeColumns<'a> = &'a mut dyn FnMut(Vec<String>);
+type TakeRow<'a> = &'a mut dyn FnMut(RowResult) -> Result<(), Error>;
 
 /// A statement under way.
 struct Query {
@@ -220,8 +264,8 @@ fn run(
     faults: &Faults,
     statement: &str,
     parameters: Vec<Value>,
-    columns: oneshot::Sender<Vec<String>>,
-    rows_tx: &mpsc::Sender<RowResult>,
+    take_columns: TakeColumns<'_>,
+    take_row: TakeRow<'_>,
 ) -> Result<(), Error> {
     // A panic below poisons the mutex, and the connection with it, as in Spin.
     let opened = opened.lock().map_err(io)?;
@@ -230,7 +274,7 @@ fn run(
     let mut statement = match prepared {
         Ok(statement) => statement,
         Err(error) => {
-            _ = columns.send(Vec::new());
+            take_columns(Vec::new());
             return Err(error);
         }
     };
@@ -240,9 +284,7 @@ fn run(
         .map(str::to_owned)
         .collect::<Vec<_>>();
     let width = names.len();
-    columns
-        .send(names)
-        .map_err(|_| Error::Io("column send error".into()))?;
+    take_columns(names);
     let parameters = rusqlite::params_from_iter(parameters.into_iter().map(bind));
     let mut rows = statement.query(parameters).map_err(io)?;
     while let Some(row) = rows.next().map_err(io)? {
@@ -250,16 +292,20 @@ fn run(
             .map(|i| row.get_ref(i).map(value))
             .collect::<Result<Vec<_>, _>>();
         let values = values.map_err(io)?;
-        if values.iter().map(size).sum::<usize>() > MAX_ROW_BYTES {
-            return Err(Error::Io(format!(
-                "query result exceeds limit of {MAX_ROW_BYTES} bytes"
-            )));
-        }
+        check_size(values.iter().map(size).sum())?;
         faults.pass_blocking(Point::Row)?;
-        let sent = rows_tx.blocking_send(RowResult { values });
-        sent.map_err(|_| Error::Io("row send error".into()))?;
+        take_row(RowResult { values })?;
     }
     faults.pass_blocking(Point::End)
+}
+
+fn check_size(bytes: usize) -> Result<(), Error> {
+    if bytes <= MAX_ROW_BYTES {
+        return Ok(());
+    }
+    Err(Error::Io(format!(
+        "query result exceeds limit of {MAX_ROW_BYTES} bytes"
+    )))
 }
 
 fn deny_attach(context: AuthContext<'_>) -> Authorization {
@@ -342,6 +388,12 @@ impl Databases {
         self.open += 1;
         self.table.push(Connection::new(database)).map_err(io)
     }
+
+    fn close(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        self.open -= 1;
+        Ok(())
+    }
 }
 
 impl HasData for Databases {
@@ -352,9 +404,7 @@ impl sqlite::Host for Databases {}
 
 impl sqlite::HostConnection for Databases {
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
-        self.table.delete(connection)?;
-        self.open -= 1;
-        Ok(())
+        self.close(connection)
     }
 }
 
