@@ -46,12 +46,13 @@ impl<D: Database> Reader<D> {
         let row = self.session.row(statement).await?;
         let mut values = row.unwrap_or_default().into_iter();
         let state = match values.next() {
-            Some(Value::Blob(column)) => {
-                TableState::from_column(&column, self.table.kind != TableKind::Unguarded)
-            }
+            Some(Value::Blob(column)) => match self.table.kind {
+                TableKind::Unchecked => TableState::from_unchecked(&column),
+                TableKind::Guarded => TableState::from_guarded(&column),
+                TableKind::Unguarded => TableState::from_unguarded(&column),
+            },
             _ => None,
         };
-        // A table of which nothing was known is checked step by step now.
         let state = state.ok_or_else(DbError::guard_lost)?;
         if self.table.kind == TableKind::Unchecked {
             self.table.kind = TableKind::Guarded;

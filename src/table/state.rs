@@ -35,7 +35,7 @@ pub struct TableState {
 }
 
 /// The number of triggers of a whole guard, one for each kind of change.
-const TRIGGER_COUNT: i64 = 4;
+const TRIGGER_COUNT: usize = 4;
 
 impl TableState {
     /// The guard, where the table has one.
@@ -51,27 +51,50 @@ impl TableState {
         self.guard().map(|guard| format!("{:016x}", guard.lineage))
     }
 
-    /// Reads the column that [`crate::db::sql::state::select`] selects.
+    /// Reads the column that [`crate::db::sql::state::select`] selects of a table of which nothing is known.
     ///
-    /// `None` where the expected guard is not whole, or the column has another form.
-    pub fn from_column(column: &[u8], guarded: bool) -> Option<Self> {
-        if guarded {
-            let (content, lineage, high, max_id, triggers): (i64, i64, i64, Option<i64>, i64) =
-                serde_json::from_slice(column).ok()?;
-            (triggers == TRIGGER_COUNT).then_some(Self {
-                version: Version::Guarded(Guard { content, lineage }),
-                max_id: high.max(max_id.unwrap_or(i64::MIN)),
-                has_cursor_row: true,
-            })
-        } else {
-            let (data_version, max_id, has_cursor_row): (i64, Option<i64>, i64) =
-                serde_json::from_slice(column).ok()?;
-            Some(Self {
-                version: Version::Unguarded(data_version),
-                max_id: max_id.unwrap_or(i64::MIN),
-                has_cursor_row: has_cursor_row != 0,
-            })
+    /// `None` where the table is not the one that `schema.sql` makes, with its guard and integers in `time`. A table that
+    /// has other indexes or statistics may be fit all the same; its plan has to be looked at.
+    pub fn from_unchecked(column: &[u8]) -> Option<Self> {
+        type Column = (
+            i64,
+            i64,
+            i64,
+            Option<i64>,
+            Vec<Option<String>>,
+            Option<String>,
+        );
+        let (content, lineage, high, max_id, objects, time): Column =
+            serde_json::from_slice(column).ok()?;
+        let is_integer = time.is_none_or(|kind| kind == "integer");
+        (is_integer && is_own_schema(&objects))
+            .then(|| Self::guarded(content, lineage, high, max_id))
+    }
+
+    /// Reads the same column of a table with the guard; `None` where the guard is not whole.
+    pub fn from_guarded(column: &[u8]) -> Option<Self> {
+        let (content, lineage, high, max_id, triggers): (i64, i64, i64, Option<i64>, usize) =
+            serde_json::from_slice(column).ok()?;
+        (triggers == TRIGGER_COUNT).then(|| Self::guarded(content, lineage, high, max_id))
+    }
+
+    fn guarded(content: i64, lineage: i64, high: i64, max_id: Option<i64>) -> Self {
+        Self {
+            version: Version::Guarded(Guard { content, lineage }),
+            max_id: high.max(max_id.unwrap_or(i64::MIN)),
+            has_cursor_row: true,
         }
+    }
+
+    /// Reads the same column of a table without a guard.
+    pub fn from_unguarded(column: &[u8]) -> Option<Self> {
+        let (data_version, max_id, has_cursor_row): (i64, Option<i64>, i64) =
+            serde_json::from_slice(column).ok()?;
+        Some(Self {
+            version: Version::Unguarded(data_version),
+            max_id: max_id.unwrap_or(i64::MIN),
+            has_cursor_row: has_cursor_row != 0,
+        })
     }
 
     /// Whether pages of these two states belong to one answer: nothing but arrivals lies between them.
@@ -80,22 +103,100 @@ impl TableState {
     }
 }
 
+/// Whether a table with these objects is the one that `schema.sql` makes: its id is the rowid, its only index is that on
+/// `time`, and the guard is whole. Then every page has a plan that is known.
+fn is_own_schema(objects: &[Option<String>]) -> bool {
+    let (mut tables, mut indexes, mut triggers) = (0, 0, 0);
+    for object in objects {
+        let Some(object) = object else {
+            return false;
+        };
+        // Blanks and quotation marks may differ: a replacement renames its table.
+        let bare: String = object
+            .chars()
+            .filter(|c| !c.is_whitespace() && *c != '"')
+            .collect();
+        if bare.starts_with("CREATETABLEflows(idINTEGERPRIMARYKEY,timeINTEGERNOTNULL,") {
+            tables += usize::from(!bare.contains("WITHOUT"));
+        } else if bare == "CREATEINDEXflows_timeONflows(time)" {
+            indexes += 1;
+        } else if bare.starts_with("CREATE") {
+            return false;
+        } else {
+            triggers += usize::from(bare.starts_with("flows_guard_"));
+        }
+    }
+    (tables, indexes, triggers) == (1, 1, TRIGGER_COUNT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::SCHEMA;
 
     #[test]
     fn a_guard_without_all_its_triggers_is_none() {
-        let state = TableState::from_column(b"[1,2,9,7,4]", true).unwrap();
+        let state = TableState::from_guarded(b"[1,2,9,7,4]").unwrap();
         let guard = Guard {
             content: 1,
             lineage: 2,
         };
         assert_eq!((state.guard(), state.max_id), (Some(guard), 9));
-        assert_eq!(TableState::from_column(b"[1,2,9,7,3]", true), None);
-        assert_eq!(TableState::from_column(b"[1,2,9,\"7\",4]", true), None);
-        let empty = TableState::from_column(b"[1,2,-9223372036854775808,null,4]", true);
+        assert_eq!(TableState::from_guarded(b"[1,2,9,7,3]"), None);
+        assert_eq!(TableState::from_guarded(b"[1,2,9,\"7\",4]"), None);
+        let empty = TableState::from_guarded(b"[1,2,-9223372036854775808,null,4]");
         assert_eq!(empty.map(|state| state.max_id), Some(i64::MIN));
+    }
+
+    #[test]
+    fn a_table_of_the_schema_is_known_and_any_other_has_to_be_looked_at() {
+        let objects = |sql: &str| {
+            let database = rusqlite::Connection::open_in_memory().unwrap();
+            database.execute_batch(sql).unwrap();
+            let objects = format!("SELECT {}", crate::db::sql::probe::SCHEMA_OBJECTS);
+            let objects: String = database.query_row(&objects, [], |row| row.get(0)).unwrap();
+            let objects: Vec<Option<String>> = serde_json::from_str(&objects).unwrap();
+            is_own_schema(&objects)
+        };
+        let with = |more: &str| objects(&format!("{SCHEMA}; {more}"));
+        let changed = |from: &str, to: &str| {
+            let changed = SCHEMA.replace(from, to);
+            assert_ne!(changed, SCHEMA);
+            objects(&changed)
+        };
+        assert!(with(""));
+        assert!(with(
+            "CREATE TRIGGER mine AFTER INSERT ON flows BEGIN SELECT 1; END"
+        ));
+        assert!(with(
+            "ALTER TABLE flows RENAME TO other; ALTER TABLE other RENAME TO flows"
+        ));
+        assert!(with(
+            "CREATE TABLE other (id); CREATE INDEX mine ON other (id)"
+        ));
+        assert!(with("ALTER TABLE flows ADD COLUMN more"));
+        for more in [
+            "CREATE INDEX mine ON flows (src_comp)",
+            "CREATE UNIQUE INDEX mine ON flows (time, id)",
+            "ANALYZE",
+            "DROP TRIGGER flows_guard_update",
+            "DROP INDEX flows_time",
+            "DROP INDEX flows_time; CREATE INDEX flows_time ON flows (time) WHERE time > 0",
+            "DROP INDEX flows_time; CREATE INDEX flows_time ON flows (time DESC)",
+            "DROP TABLE flows; CREATE VIEW flows AS SELECT 1 AS id",
+        ] {
+            assert!(!with(more), "{more}");
+        }
+        assert!(!changed("\n);", "\n) WITHOUT ROWID;"));
+        assert!(!changed(
+            "id           INTEGER PRIMARY KEY",
+            "id INT PRIMARY KEY"
+        ));
+        assert!(!changed("time         INTEGER NOT NULL", "time INTEGER"));
+        assert!(!changed(
+            "src_comp     TEXT    NOT NULL",
+            "src_comp TEXT UNIQUE"
+        ));
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! - [`http2`]: the same ends over HTTP/2
 //! - [`proxy`]: nginx between, as docs/nginx.conf has it and as it is by default
 //! - [`replace`]: another file under a server that is being read from
+//! - [`instances`]: clients that hold every instance; packets
 //! - [`shared_connection`]: a host with one connection for all
 //! - [`imports`]: what the component asks of its host, name by name
 //!
@@ -28,6 +29,7 @@ mod disk;
 mod faults;
 mod http2;
 mod imports;
+mod instances;
 mod load;
 mod malformed_requests;
 mod proxy;

@@ -4,7 +4,7 @@
 //! Values are bound and never written into the text. So there are few texts, and SQLite's cache of prepared
 //! statements serves nearly every page.
 
-use super::probe::IS_OWN_SCHEMA;
+use super::probe::HAS_TIME_INDEX;
 use super::state::{self, TableKind};
 use super::{Bound, Statement, where_clause};
 use crate::db::Value;
@@ -208,7 +208,7 @@ impl PageQuery<'_> {
     pub(super) fn index_conditions(&self, bound: &mut Bound) -> Vec<String> {
         let mut conditions = Vec::new();
         if self.kind == TableKind::Unchecked {
-            conditions.push(IS_OWN_SCHEMA.to_owned());
+            conditions.push(HAS_TIME_INDEX.to_owned());
         }
         if let Some(after_id) = self.selection.after_id {
             let after = match self.seek {

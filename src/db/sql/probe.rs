@@ -28,22 +28,16 @@ pub const PARTIAL_INDEX: &str = "\
         ON list.name = made.name WHERE made.type = 'index' AND list.partial = 1 \
         AND instr(?1, ' ' || made.name || ' '))";
 
-/// Whether the table and its only index are made by `schema.sql`: then every page has the plan that the tests of
-/// [`super::page`] know, and `id` is unique and an integer. Statistics could change the plan.
-pub const IS_OWN_SCHEMA: &str = "\
-    (SELECT total(CASE \
-        WHEN type = 'table' AND bare LIKE 'CREATETABLEflows(idINTEGERPRIMARYKEY,timeINTEGERNOTNULL,%' \
-            AND bare NOT LIKE '%WITHOUT%' THEN 1 \
-        WHEN type = 'index' AND bare = 'CREATEINDEXflows_timeONflows(time)' THEN 1 \
-        ELSE 9 END) \
-    FROM (SELECT type, replace(replace(replace(sql, ' ', ''), char(10), ''), '\"', '') AS bare FROM sqlite_schema \
-        WHERE type IN ('table', 'index') AND (tbl_name = 'flows' COLLATE NOCASE OR name GLOB 'sqlite_stat*'))) = 2";
+/// Whether `flows` has the index of `schema.sql`. Without it a page would read the whole table.
+pub const HAS_TIME_INDEX: &str = "\
+    EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'flows_time' AND tbl_name = 'flows' COLLATE NOCASE \
+        AND sql GLOB '*(time)')";
 
-/// Whether the first and the last time are integers. SQLite sorts NULL before numbers, and text and BLOBs after them.
-/// The condition stands behind [`IS_OWN_SCHEMA`]: without the index it would read the whole table.
-pub const HAS_INTEGER_TIMES: &str = "\
-    coalesce((SELECT typeof(time) FROM flows ORDER BY time ASC LIMIT 1), 'integer') = 'integer' \
-    AND coalesce((SELECT typeof(time) FROM flows ORDER BY time DESC LIMIT 1), 'integer') = 'integer'";
+/// What `flows` is made of, as JSON: the SQL of the table and of its indexes, and the names of its triggers. The table
+/// of statistics counts as well, since it could change a plan.
+pub const SCHEMA_OBJECTS: &str = "\
+    json((SELECT json_group_array(iif(type = 'trigger', name, sql)) FROM sqlite_schema \
+        WHERE tbl_name = 'flows' COLLATE NOCASE OR name = 'sqlite_stat1'))";
 
 /// What the operator does where `id` is not unique.
 pub const NOT_UNIQUE: &str = "the id of flows is not declared to be unique; make it the primary key of a table, \

@@ -1,13 +1,13 @@
 //! The SQL of the table's state: what every statement of an answer brings along.
 
-use super::probe::{HAS_INTEGER_TIMES, IS_OWN_SCHEMA};
+use super::probe::{HAS_TIME_INDEX, SCHEMA_OBJECTS};
 use crate::table::key::RowKey;
 
 /// What is known of the table when a statement is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableKind {
-    /// Nothing. The statement reads flows only if the table is made by `schema.sql` and has no other index. The state
-    /// is NULL where it is not.
+    /// Nothing. The statement reads flows only by the index of `schema.sql`, and brings along what the table is made
+    /// of. The state is NULL where that index is not there.
     Unchecked,
     /// It can be served, and has the guard.
     Guarded,
@@ -19,6 +19,10 @@ pub enum TableKind {
 /// bound makes the plan a search, as the tests of [`super::page`] demand.
 const MAX_ID: &str =
     "(SELECT id FROM flows WHERE id >= -9223372036854775808 ORDER BY id DESC LIMIT 1)";
+
+/// The number of the guard's triggers.
+const TRIGGER_COUNT: &str = "(SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' \
+    AND tbl_name = 'flows' COLLATE NOCASE AND name GLOB 'flows_guard_*')";
 
 /// Whether the guard is whole: its table and all its triggers, on the table that has the name `flows` now.
 pub const IS_GUARDED: &str = "\
@@ -36,15 +40,17 @@ pub fn select(
     bind: impl FnMut(i64) -> String,
 ) -> String {
     if kind != TableKind::Unguarded {
-        // MAX_ID is not evaluated where the condition is false: without an index it would read the whole table.
-        let condition = match kind {
-            TableKind::Unchecked => format!(" WHERE {IS_OWN_SCHEMA} AND {HAS_INTEGER_TIMES}"),
-            _ => String::new(),
+        let (triggers, condition) = match kind {
+            TableKind::Unchecked => (
+                format!(
+                    "{SCHEMA_OBJECTS}, (SELECT typeof(time) FROM flows ORDER BY time DESC LIMIT 1)"
+                ),
+                format!(" WHERE {HAS_TIME_INDEX}"),
+            ),
+            _ => (TRIGGER_COUNT.to_owned(), String::new()),
         };
         return format!(
-            "SELECT CAST(json_array(content, lineage, high, {MAX_ID}, \
-             (SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' \
-             AND tbl_name = 'flows' COLLATE NOCASE AND name GLOB 'flows_guard_*')) AS BLOB) \
+            "SELECT CAST(json_array(content, lineage, high, {MAX_ID}, {triggers}) AS BLOB) \
              FROM flows_guard{condition}"
         );
     }

@@ -1,6 +1,6 @@
 //! The SQL of the table's state alone, and of its ends.
 
-use super::probe::IS_OWN_SCHEMA;
+use super::probe::HAS_TIME_INDEX;
 use super::state::{self, TableKind};
 use super::{Bound, Statement};
 
@@ -30,7 +30,7 @@ impl Statement {
         ];
         let ends: String = ends.map(|(column, order)| end(column, order)).concat();
         let condition = match kind {
-            TableKind::Unchecked => format!(" WHERE {IS_OWN_SCHEMA}"),
+            TableKind::Unchecked => format!(" WHERE {HAS_TIME_INDEX}"),
             _ => String::new(),
         };
         Self {

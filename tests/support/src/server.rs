@@ -47,18 +47,38 @@ impl Database {
     /// A new server over it, with application variables set.
     #[track_caller]
     pub fn serve_with(&self, variables: &[(&str, &str)]) -> TestServer {
-        self.serve_from(test_host::sqlite::Database::new(self.path()), variables)
+        self.serve_from(
+            app(),
+            test_host::sqlite::Database::new(self.path()),
+            variables,
+        )
     }
 
     /// A new server over it, whose host has one connection for all answers.
     #[track_caller]
     pub fn serve_on_one_connection(&self) -> TestServer {
-        self.serve_from(test_host::sqlite::Database::new(self.path()).shared(), &[])
+        self.serve_from(
+            app(),
+            test_host::sqlite::Database::new(self.path()).shared(),
+            &[],
+        )
+    }
+
+    /// A new server over it, whose host allows so many instances.
+    #[track_caller]
+    pub fn serve_with_instances(&self, instances: u32, variables: &[(&str, &str)]) -> TestServer {
+        let app = App::load_with_instances(&manifest(), instances).expect("the component");
+        self.serve_from(
+            &app,
+            test_host::sqlite::Database::new(self.path()),
+            variables,
+        )
     }
 
     #[track_caller]
     fn serve_from(
         &self,
+        app: &App,
         database: test_host::sqlite::Database,
         variables: &[(&str, &str)],
     ) -> TestServer {
@@ -72,7 +92,7 @@ impl Database {
             log: Some(log.clone()),
         };
         TestServer {
-            server: Server::start(app().clone(), settings).expect("the test host starts"),
+            server: Server::start(app.clone(), settings).expect("the test host starts"),
             log,
             database: self.clone(),
         }

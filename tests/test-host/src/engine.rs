@@ -24,7 +24,7 @@ use crate::manifest::Manifest;
 use crate::sqlite::{self, Database, Databases};
 use crate::variables::{self, Variables};
 
-/// Instances alive at once; everything of the pool is sized by it.
+/// Instances alive at once, unless `SPIN_WASMTIME_INSTANCE_COUNT` says otherwise in Spin.
 const MAX_INSTANCES: u32 = 1000;
 
 /// An application: its manifest and its component, compiled.
@@ -44,13 +44,21 @@ impl App {
     /// A manifest or wasm file that cannot be read, or a component that asks for an interface which the
     /// test host does not have.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_with_instances(path, MAX_INSTANCES)
+    }
+
+    /// Loads an application that has so many instances alive at once, at most.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with_instances(path: &Path, instances: u32) -> Result<Self> {
         let manifest = Manifest::read(path)?;
         let (_, component) = manifest.component()?;
         let source = path
             .parent()
             .unwrap_or(Path::new("."))
             .join(&component.source);
-        let engine = Engine::new(&config()?)?;
+        let engine = Engine::new(&config(instances)?)?;
         let component = Component::from_file(&engine, &source)
             .map_err(anyhow::Error::from)
             .with_context(|| {
@@ -122,13 +130,14 @@ impl App {
     }
 }
 
-fn config() -> Result<Config> {
+/// Everything of the pool is sized by the number of instances.
+fn config(instances: u32) -> Result<Config> {
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(MAX_INSTANCES)
-        .total_memories(MAX_INSTANCES)
-        .total_tables(2 * MAX_INSTANCES)
-        .total_stacks(MAX_INSTANCES)
-        .total_core_instances(4 * MAX_INSTANCES)
+    pool.total_component_instances(instances)
+        .total_memories(instances)
+        .total_tables(2 * instances)
+        .total_stacks(instances)
+        .total_core_instances(4 * instances)
         .table_elements(100_000)
         .max_component_instance_size(10 << 20)
         .max_core_instance_size(10 << 20)

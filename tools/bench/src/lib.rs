@@ -59,9 +59,12 @@ pub struct Bench {
     /// Databases, logs and results
     #[arg(long, value_name = "PATH", default_value = "target/bench")]
     pub folder: PathBuf,
-    /// The component's manifest
-    #[arg(long, value_name = "PATH", default_value = "spin.toml")]
+    /// The manifest of the component of WASI 0.3
+    #[arg(long, value_name = "PATH", default_value = "spin-wasip3.toml")]
     pub from: PathBuf,
+    /// The manifest of the component of WASI 0.2
+    #[arg(long, value_name = "PATH", default_value = "spin.toml")]
+    pub from_wasip2: PathBuf,
 }
 
 impl Bench {
@@ -160,6 +163,7 @@ impl<'a> Run<'a> {
             launcher: Launcher {
                 host,
                 manifest: &request.from,
+                wasip2: &request.from_wasip2,
                 folder: &request.folder,
             },
             report,

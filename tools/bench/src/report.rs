@@ -75,27 +75,29 @@ impl fmt::Display for Report {
     }
 }
 
-/// A table of medians: a line a measure, a column a subject, and the ratio of the first subject to the second.
+/// A table of medians: a line a measure, a column a subject, and the ratios of [`Subject::divisor`].
 ///
-/// The last column says whether more or less is better: with `more`, a ratio above 1.00 favours the first
-/// subject.
+/// The last column says whether more or less is better: with `more`, a ratio above 1.00 favours the subject that is
+/// divided.
 fn table(results: &Results, subjects: &[Subject]) -> String {
     let mut head = vec![String::new(), "unit".into()];
     head.extend(subjects.iter().map(|subject| subject.name().into()));
-    head.extend(["ratio".into(), "better".into()]);
+    let ratios = subjects
+        .iter()
+        .filter_map(|subject| Some((*subject, subject.divisor()?)));
+    let ratios: Vec<_> = ratios.collect();
+    head.extend(ratios.iter().map(|(_, (_, title))| (*title).into()));
+    head.push("better".into());
     let mut lines = vec![head];
     for measure in results.measures(subjects) {
-        let medians: Vec<_> = subjects
-            .iter()
-            .map(|subject| results.median(&measure.key, *subject))
-            .collect();
-        let show = |median: &Option<f64>| median.map_or_else(String::new, |m| measure.unit.show(m));
+        let median = |subject: Subject| results.median(&measure.key, subject);
+        let show = |median: Option<f64>| median.map_or_else(String::new, |m| measure.unit.show(m));
         let mut line = vec![measure.title.clone(), measure.unit.to_string()];
-        line.extend(medians.iter().map(show));
-        line.push(match medians[..] {
-            [Some(first), Some(second), ..] => format!("{:.2}", first / second),
-            _ => String::new(),
-        });
+        line.extend(subjects.iter().map(|subject| show(median(*subject))));
+        let ratio = |(subject, (divisor, _)): &(Subject, (Subject, _))| {
+            Some(format!("{:.2}", median(*subject)? / median(*divisor)?))
+        };
+        line.extend(ratios.iter().map(|pair| ratio(pair).unwrap_or_default()));
         let better = if measure.unit.more_is_better() {
             "more"
         } else {
@@ -180,17 +182,18 @@ mod tests {
     use crate::results::{Measure, Unit};
 
     #[test]
-    fn a_table_has_the_ratio_of_the_first_two() {
+    fn a_table_has_a_column_for_each_ratio() {
         let mut results = Results::default();
         let full = Measure::new("full.json", "all as json", Unit::FlowsPerSecond);
         let first = Measure::new("first_byte", "first byte", Unit::Milliseconds);
         results.record(&full, Subject::Component, 1_500_000.0);
+        results.record(&full, Subject::Wasip2, 1_350_000.0);
         results.record(&full, Subject::Baseline, 1_000_000.0);
         results.record(&first, Subject::Component, 1.0);
         let expected = [
-            "                unit  component     native  sqlite3 shell  bare scan  ratio  better",
-            "all as json  flows/s  1,500,000  1,000,000                             1.50    more",
-            "first byte        ms       1.00                                                less",
+            "                unit  component   WASI 0.2     native  sqlite3 shell  bare scan  to native  0.2 to 0.3  better",
+            "all as json  flows/s  1,500,000  1,350,000  1,000,000                                 1.50        0.90    more",
+            "first byte        ms       1.00                                                                           less",
         ];
         let shown = table(&results, &Subject::READERS);
         assert_eq!(

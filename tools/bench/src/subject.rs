@@ -19,8 +19,11 @@ use crate::fixture::Fixture;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Subject {
-    /// This project, on Spin or on the test host.
+    /// The component of WASI 0.3, on Spin or on the test host.
     Component,
+    /// The component of WASI 0.2 on the same host.
+    #[serde(rename = "wasip2")]
+    Wasip2,
     /// The same windows from a native server: [`crate::baseline`].
     #[serde(rename = "native")]
     Baseline,
@@ -37,18 +40,34 @@ pub(super) enum Subject {
 
 impl Subject {
     /// The subjects that read, in the order of tables and charts.
-    pub(super) const READERS: [Self; 4] =
-        [Self::Component, Self::Baseline, Self::Shell, Self::Scan];
+    pub(super) const READERS: [Self; 5] = [
+        Self::Component,
+        Self::Wasip2,
+        Self::Baseline,
+        Self::Shell,
+        Self::Scan,
+    ];
 
     /// The subjects that load.
     pub(super) const LOADERS: [Self; 2] = [Self::Loader, Self::Import];
 
     /// The subjects that are servers.
-    pub(super) const SERVERS: [Self; 2] = [Self::Component, Self::Baseline];
+    pub(super) const SERVERS: [Self; 3] = [Self::Component, Self::Wasip2, Self::Baseline];
+
+    /// What its value is divided by, and the title of the ratio.
+    pub(super) fn divisor(self) -> Option<(Self, &'static str)> {
+        match self {
+            Self::Component => Some((Self::Baseline, "to native")),
+            Self::Wasip2 => Some((Self::Component, "0.2 to 0.3")),
+            Self::Loader => Some((Self::Import, "ratio")),
+            Self::Baseline | Self::Shell | Self::Scan | Self::Import => None,
+        }
+    }
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Component => "component",
+            Self::Wasip2 => "WASI 0.2",
             Self::Baseline => "native",
             Self::Shell => "sqlite3 shell",
             Self::Scan => "bare scan",
@@ -107,8 +126,10 @@ impl Host {
 /// Starts the servers.
 pub(super) struct Launcher<'a> {
     pub(super) host: Host,
-    /// The component's manifest.
+    /// The manifest of the component of WASI 0.3.
     pub(super) manifest: &'a Path,
+    /// The manifest of the component of WASI 0.2.
+    pub(super) wasip2: &'a Path,
     /// The folder of the servers' logs.
     pub(super) folder: &'a Path,
 }
@@ -116,18 +137,20 @@ pub(super) struct Launcher<'a> {
 impl Launcher<'_> {
     /// Starts a server over a fixture.
     pub(super) fn start(&self, server: Subject, fixture: &Fixture) -> Result<ServerProcess> {
-        let command = match server {
-            Subject::Component => {
-                let mut command = self.host.command()?;
-                command.arg("--from").arg(self.manifest);
-                command.arg("--state-dir").arg(&fixture.folder);
-                command
-            }
-            _ => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.arg("baseline").arg("--db").arg(fixture.database());
-                command
-            }
+        let manifest = match server {
+            Subject::Component => Some(self.manifest),
+            Subject::Wasip2 => Some(self.wasip2),
+            _ => None,
+        };
+        let command = if let Some(manifest) = manifest {
+            let mut command = self.host.command()?;
+            command.arg("--from").arg(manifest);
+            command.arg("--state-dir").arg(&fixture.folder);
+            command
+        } else {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("baseline").arg("--db").arg(fixture.database());
+            command
         };
         let log = self.folder.join(format!("{}.log", server.name()));
         ServerProcess::start(command, &log, &flows_target("json", "limit=1"))
