@@ -17,7 +17,8 @@ MANIFEST := $(if $(WASIP2),spin.toml,spin-wasip3.toml)
 # All that runs on this machine. Cargo chooses the features of what they share for all of it: for a part of it
 # (`-p test-host`) it would choose others, and build wasmtime a second time. So what is to be built is named by
 # its binaries, of the whole.
-NATIVE_PACKAGES := --workspace --exclude probe --exclude flow-window-spin --exclude flow-window-wasip2
+GUESTS := flow-window-spin flow-window-wasip2 probe probe-wasip2
+NATIVE_PACKAGES := --workspace $(addprefix --exclude ,$(GUESTS))
 TEST_HOST := $(NATIVE_PACKAGES) --bin flows --bin test-host
 NATIVE := $(if $(SPIN),-p flows,$(TEST_HOST))
 
@@ -28,13 +29,14 @@ PYTHON ?= python3
 TARGETS ?= query grammars page flows
 SECONDS_EACH ?= 600
 
-.PHONY: help up test soak fuzz fuzz-keep nightly fuzz-api clients lint load bench host-facts component native target
+.PHONY: help up test test-only soak fuzz fuzz-keep nightly fuzz-api clients lint load bench host-facts component native target
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make up                serve flows on http://$(LISTEN)'
 	@echo 'make load FILES="…"    load files in the format of flows.txt.gz; prepare the database without FILES'
 	@echo 'make test              run every test'
+	@echo 'make test-only         run a part of them: TEST=contract ONLY=window::'
 	@echo 'make soak              the long runs of faults on service and loader, and a row of figures for each'
 	@echo 'make fuzz              look for inputs that break a property; TARGETS="page flows" SECONDS_EACH=60'
 	@echo 'make fuzz-keep         bring what that has found into tests/fuzz/corpus, which `make test` replays'
@@ -60,11 +62,15 @@ load: native
 	@if [ -n "$(FILES)" ]; then rm -f $(SAMPLE); fi
 
 test: component
-	$(CARGO) build --quiet --target $(WASM) --release -p probe
+	$(CARGO) build --quiet --target $(WASM) --release -p probe -p probe-wasip2
 	$(CARGO) test $(NATIVE_PACKAGES)
 	MANIFEST=spin-wasip3.toml $(CARGO) test $(NATIVE_PACKAGES) --test contract --test resilience
 	@if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(MAKE) --no-print-directory fuzz-api; \
 	    else echo 'fuzz-api is left out: there is no $(PYTHON) with the modules venv and ensurepip'; fi
+
+# Part of the tests, of the component of spin.toml; MANIFEST=spin-wasip3.toml has the other one.
+test-only:
+	$(CARGO) test $(NATIVE_PACKAGES) --test $(TEST) -- $(ONLY)
 
 # MANIFEST=spin-wasip3.toml has the other component. One test at a time, so that the times and the memory are those of one kind of trouble. ONLY picks tests by
 # a part of their names, such as `disk::`.
@@ -106,7 +112,7 @@ nightly:
 host-facts: FACTS_HOST = $(abspath $(shell command -v '$(HOST)'))
 host-facts: target
 	@test -z '$(HOST)' || test -n '$(FACTS_HOST)' || { echo 'there is no program $(HOST)' >&2; exit 1; }
-	$(CARGO) build --quiet --target $(WASM) --release -p probe
+	$(CARGO) build --quiet --target $(WASM) --release -p probe -p probe-wasip2
 	FACTS_HOST='$(if $(HOST),$(FACTS_HOST))' $(CARGO) test $(NATIVE_PACKAGES) --test host_facts -- $(ONLY)
 
 # Each in a virtual environment of its own, which is made again when its list of packages changes.
@@ -126,6 +132,7 @@ target/python/%/installed: tests/%/requirements.txt
 
 # BENCH takes more arguments, such as --rows 5000000, --scale or --slow-clients.
 bench: component
+	$(CARGO) build --quiet --target $(WASM) --release -p probe-wasip2
 	$(CARGO) build $(if $(SPIN),-p bench,$(TEST_HOST) --bin bench)
 	target/debug/bench --chart tools/bench/bench.svg $(BENCH)
 
@@ -133,7 +140,7 @@ lint: target
 	$(CARGO) fmt --all --check
 	cd tests/fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy $(NATIVE_PACKAGES) --all-targets -- -D warnings
-	$(CARGO) clippy --target $(WASM) -p flow-window -p flow-window-spin -p flow-window-wasip2 -p probe -- -D warnings
+	$(CARGO) clippy --target $(WASM) -p flow-window $(addprefix -p ,$(GUESTS)) -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(NATIVE_PACKAGES) --no-deps
 	@for component in flow-window-spin flow-window-wasip2; do \
 	    twice=$$($(CARGO) tree --locked --quiet -p $$component --target $(WASM) -e normal,no-proc-macro -d) \

@@ -106,27 +106,24 @@ impl TableState {
 /// Whether a table with these objects is the one that `schema.sql` makes: its id is the rowid, its only index is that on
 /// `time`, and the guard is whole. Then every page has a plan that is known.
 fn is_own_schema(objects: &[Option<String>]) -> bool {
-    let (mut tables, mut indexes, mut triggers) = (0, 0, 0);
-    for object in objects {
-        let Some(object) = object else {
-            return false;
-        };
-        // Blanks and quotation marks may differ: a replacement renames its table.
-        let bare: String = object
-            .chars()
-            .filter(|c| !c.is_whitespace() && *c != '"')
-            .collect();
-        if bare.starts_with("CREATETABLEflows(idINTEGERPRIMARYKEY,timeINTEGERNOTNULL,") {
-            tables += usize::from(!bare.contains("WITHOUT"));
-        } else if bare == "CREATEINDEXflows_timeONflows(time)" {
-            indexes += 1;
-        } else if bare.starts_with("CREATE") {
-            return false;
-        } else {
-            triggers += usize::from(bare.starts_with("flows_guard_"));
-        }
-    }
-    (tables, indexes, triggers) == (1, 1, TRIGGER_COUNT)
+    // Blanks and quotation marks may differ: a replacement renames its table.
+    let bare = |object: &Option<String>| -> Option<String> {
+        let kept = |c: &char| !c.is_whitespace() && *c != '"';
+        Some(object.as_ref()?.chars().filter(kept).collect())
+    };
+    // A constraint's own index has no SQL.
+    let Some(objects) = objects.iter().map(bare).collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    let count = |is_one: &dyn Fn(&str) -> bool| objects.iter().filter(|sql| is_one(sql)).count();
+    let tables = count(&|sql| {
+        sql.starts_with("CREATETABLEflows(idINTEGERPRIMARYKEY,timeINTEGERNOTNULL,")
+            && !sql.contains("WITHOUT")
+    });
+    let indexes = count(&|sql| sql == "CREATEINDEXflows_timeONflows(time)");
+    let created = count(&|sql| sql.starts_with("CREATE"));
+    let triggers = count(&|name| name.starts_with("flows_guard_"));
+    (tables, indexes, created, triggers) == (1, 1, 2, TRIGGER_COUNT)
 }
 
 #[cfg(test)]

@@ -36,37 +36,8 @@ use sqlite::SpinSqlite;
 mod bindings {
     #![allow(missing_docs, unreachable_pub, unused, reason = "generated code")]
     wit_bindgen::generate!({
-        // The packages nested here are what Spin calls `fermyon:spin@2.0.0` (wit/deps/spin@2.0.0).
-        inline: r#"
-            package flow-window:host;
-
-            world host {
-                import fermyon:spin/sqlite@2.0.0;
-                import fermyon:spin/variables@2.0.0;
-            }
-
-            package fermyon:spin@2.0.0 {
-                interface sqlite {
-                    resource connection {
-                        open: static func(database: string) -> result<connection, error>;
-                        execute: func(statement: string, parameters: list<value>) -> result<query-result, error>;
-                    }
-                    variant error {
-                        no-such-database, access-denied, invalid-connection, database-full, io(string),
-                    }
-                    record query-result { columns: list<string>, rows: list<row-result> }
-                    record row-result { values: list<value> }
-                    variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
-                }
-                interface variables {
-                    get: func(name: string) -> result<string, error>;
-                    variant error {
-                        invalid-name(string), undefined(string), provider(string), other(string),
-                    }
-                }
-            }
-        "#,
-        world: "flow-window:host/host",
+        path: "wit",
+        world: "host",
         generate_all,
     });
 }

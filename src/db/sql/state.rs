@@ -30,7 +30,7 @@ pub const IS_GUARDED: &str = "\
         AND name GLOB 'flows_guard_*') = 4 \
     AND EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'flows_guard')";
 
-/// The SELECT of the state as one BLOB, for [`crate::table::state::TableState::from_column`].
+/// The SELECT of the state as one BLOB, for [`crate::table::state::TableState`].
 ///
 /// A table without a guard is asked whether `cursor_row`, the last flow before a cursor, is there; `bind` binds its
 /// key.

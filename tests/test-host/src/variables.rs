@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use wasmtime::component::{Accessor, HasData, Linker};
 
+use crate::sqlite::v2::variables as v2;
 use bindings::spin::variables::variables;
-use bindings_v2::fermyon::spin::variables as v2;
 
 mod bindings {
     #![allow(missing_docs, unreachable_pub, reason = "generated code")]
@@ -17,26 +17,6 @@ mod bindings {
             package spin:variables@3.0.0;
             interface variables {
                 get: async func(name: string) -> result<string, error>;
-                variant error {
-                    invalid-name(string),
-                    undefined(string),
-                    provider(string),
-                    other(string),
-                }
-            }
-            world host { import variables; }
-        "#,
-        imports: { default: async },
-    });
-}
-
-mod bindings_v2 {
-    #![allow(missing_docs, unreachable_pub, reason = "generated code")]
-    wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin@2.0.0;
-            interface variables {
-                get: func(name: string) -> result<string, error>;
                 variant error {
                     invalid-name(string),
                     undefined(string),

@@ -209,6 +209,10 @@ impl<'a> Run<'a> {
             servers.push((server, self.launcher.start(server, fixture)?));
         }
         rounds::check_equal_bodies(&servers, fixture)?;
+        let empty = match parts.contains(&Part::Windows) {
+            true => Some(self.launcher.start(Subject::Empty, fixture)?),
+            false => None,
+        };
         let shell = self.report.shell.is_some();
         if !shell {
             self.note("sqlite3 is not installed: nothing is measured of it");
@@ -217,6 +221,7 @@ impl<'a> Run<'a> {
             let round = Round {
                 fixture,
                 servers: &servers,
+                empty: empty.as_ref(),
                 shell,
                 number,
             };

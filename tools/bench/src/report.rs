@@ -190,15 +190,25 @@ mod tests {
         results.record(&full, Subject::Wasip2, 1_350_000.0);
         results.record(&full, Subject::Baseline, 1_000_000.0);
         results.record(&first, Subject::Component, 1.0);
-        let expected = [
-            "                unit  component   WASI 0.2     native  sqlite3 shell  bare scan  to native  0.2 to 0.3  better",
-            "all as json  flows/s  1,500,000  1,350,000  1,000,000                                 1.50        0.90    more",
-            "first byte        ms       1.00                                                                           less",
-        ];
+        results.record(&first, Subject::Empty, 4.0);
         let shown = table(&results, &Subject::READERS);
+        let lines: Vec<Vec<_>> = shown
+            .lines()
+            .map(|line| line.split("  ").collect())
+            .collect();
+        let cells = |line: usize| -> Vec<_> {
+            let cells = lines[line].iter().map(|cell| cell.trim());
+            cells.filter(|cell| !cell.is_empty()).collect()
+        };
+        let head = "unit|component|WASI 0.2|empty 0.2|native|sqlite3 shell|bare scan|to native|0.2 to 0.3|\
+                    empty to 0.3|better";
+        assert_eq!(cells(1).join("|"), head, "{shown}");
+        let full = "all as json|flows/s|1,500,000|1,350,000|1,000,000|1.50|0.90|more";
+        assert_eq!(cells(2).join("|"), full, "{shown}");
         assert_eq!(
-            shown.trim_matches('\n').lines().collect::<Vec<_>>(),
-            expected
+            cells(3).join("|"),
+            "first byte|ms|1.00|4.00|4.00|less",
+            "{shown}"
         );
         assert_eq!(table(&results, &Subject::LOADERS), "");
     }

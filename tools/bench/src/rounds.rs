@@ -37,6 +37,8 @@ const ALL: &str =
 pub(super) struct Round<'a> {
     pub(super) fixture: &'a Fixture,
     pub(super) servers: &'a [(Subject, ServerProcess)],
+    /// The server of [`Subject::Empty`], for windows.
+    pub(super) empty: Option<&'a ServerProcess>,
     /// Whether the sqlite3 shell takes part.
     pub(super) shell: bool,
     /// The number of the round; 0 is the warm-up.
@@ -156,18 +158,20 @@ impl Round<'_> {
             "one-second windows, 8 connections",
             Unit::RequestsPerSecond,
         );
-        for (server, process) in self.turns() {
+        let servers = self.turns().map(|(server, process)| (*server, process));
+        let empty = self.empty.map(|process| (Subject::Empty, process));
+        for (server, process) in servers.chain(empty) {
             let started = Instant::now();
-            let latencies = each_client(|client| self.ask_windows(process.address, client))?;
+            let latencies = each_client(|client| self.ask_windows(server, process, client))?;
             let elapsed = started.elapsed().as_secs_f64();
             let latencies: Vec<f64> = latencies.into_iter().flatten().collect();
-            results.record(&rate, *server, latencies.len() as f64 / elapsed);
+            results.record(&rate, server, latencies.len() as f64 / elapsed);
             for percent in [50, 99] {
                 let title = format!("the same, latency p{percent}");
                 let measure =
                     Measure::new(format!("windows.p{percent}"), title, Unit::Milliseconds);
                 if let Some(latency) = percentile(&latencies, percent) {
-                    results.record(&measure, *server, latency);
+                    results.record(&measure, server, latency);
                 }
             }
         }
@@ -175,14 +179,23 @@ impl Round<'_> {
     }
 
     /// The latencies of one client, in milliseconds.
-    fn ask_windows(&self, address: SocketAddr, client: u64) -> Result<Vec<f64>> {
+    fn ask_windows(
+        &self,
+        server: Subject,
+        process: &ServerProcess,
+        client: u64,
+    ) -> Result<Vec<f64>> {
         // Every server gets the same windows; every round and client has other windows.
         let mut windows = Windows::new(self.number * CLIENTS + client, self.fixture.last_time);
-        let mut connection = Client::connect(address)?;
+        let mut connection = Client::connect(process.address)?;
         let mut latencies = Vec::new();
         let started = Instant::now();
         while started.elapsed() < WINDOWS_FOR {
-            let answer = connection.get(&windows.next())?;
+            let target = match server {
+                Subject::Empty => "/query".to_owned(),
+                _ => windows.next(),
+            };
+            let answer = connection.get(&target)?;
             latencies.push(milliseconds(answer.elapsed));
         }
         Ok(latencies)

@@ -27,6 +27,8 @@ pub(super) enum Subject {
     /// The same windows from a native server: [`crate::baseline`].
     #[serde(rename = "native")]
     Baseline,
+    /// A component of WASI 0.2 that opens the database, asks for one row and closes it: the limit for windows there.
+    Empty,
     /// `sqlite3 -json` to a pipe.
     Shell,
     /// Reads every column of the same rows in the same order and writes nothing: the limit for a server that reads
@@ -40,9 +42,10 @@ pub(super) enum Subject {
 
 impl Subject {
     /// The subjects that read, in the order of tables and charts.
-    pub(super) const READERS: [Self; 5] = [
+    pub(super) const READERS: [Self; 6] = [
         Self::Component,
         Self::Wasip2,
+        Self::Empty,
         Self::Baseline,
         Self::Shell,
         Self::Scan,
@@ -59,6 +62,7 @@ impl Subject {
         match self {
             Self::Component => Some((Self::Baseline, "to native")),
             Self::Wasip2 => Some((Self::Component, "0.2 to 0.3")),
+            Self::Empty => Some((Self::Component, "empty to 0.3")),
             Self::Loader => Some((Self::Import, "ratio")),
             Self::Baseline | Self::Shell | Self::Scan | Self::Import => None,
         }
@@ -68,6 +72,7 @@ impl Subject {
         match self {
             Self::Component => "component",
             Self::Wasip2 => "WASI 0.2",
+            Self::Empty => "empty 0.2",
             Self::Baseline => "native",
             Self::Shell => "sqlite3 shell",
             Self::Scan => "bare scan",
@@ -123,6 +128,9 @@ impl Host {
     }
 }
 
+/// The manifest of [`Subject::Empty`].
+const EMPTY: &str = "tests/test-host/probe-wasip2/spin.toml";
+
 /// Starts the servers.
 pub(super) struct Launcher<'a> {
     pub(super) host: Host,
@@ -140,6 +148,7 @@ impl Launcher<'_> {
         let manifest = match server {
             Subject::Component => Some(self.manifest),
             Subject::Wasip2 => Some(self.wasip2),
+            Subject::Empty => Some(Path::new(EMPTY)),
             _ => None,
         };
         let command = if let Some(manifest) = manifest {

@@ -38,7 +38,7 @@ use bindings::spin::sqlite::sqlite::{self, RowResult, Value};
 
 use crate::faults::{Faults, Point};
 
-mod v2;
+pub(crate) mod v2;
 
 mod bindings {
     #![allow(missing_docs, unreachable_pub, reason = "generated code")]

@@ -16,27 +16,14 @@ use crate::faults::Point;
 mod bindings {
     #![allow(missing_docs, unreachable_pub, reason = "generated code")]
     wasmtime::component::bindgen!({
-        inline: r#"
-            package fermyon:spin@2.0.0;
-            interface sqlite {
-                resource connection {
-                    open: static func(database: string) -> result<connection, error>;
-                    execute: func(statement: string, parameters: list<value>) -> result<query-result, error>;
-                }
-                variant error {
-                    no-such-database, access-denied, invalid-connection, database-full, io(string),
-                }
-                record query-result { columns: list<string>, rows: list<row-result> }
-                record row-result { values: list<value> }
-                variant value { integer(s64), real(f64), text(string), blob(list<u8>), null }
-            }
-            world host { import sqlite; }
-        "#,
-        imports: { default: async | trappable },
+        path: "../../components/wasip2/wit",
+        world: "host",
+        imports: { "fermyon:spin/sqlite": async | trappable, default: async },
         with: { "fermyon:spin/sqlite.connection": crate::sqlite::Connection },
     });
 }
 
+pub(crate) use bindings::fermyon::spin::variables;
 pub(super) use sqlite::add_to_linker;
 
 impl sqlite::Host for Databases {}

@@ -17,13 +17,17 @@ use test_host::{App, Server, Settings};
 
 use support::wire::wait_until;
 
-/// The manifest of the probe.
-fn manifest() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("probe/spin.toml")
+/// The manifest of a probe: of WASI 0.3, or of WASI 0.2.
+fn manifest(probe: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(probe)
+        .join("spin.toml")
 }
 
-const HOW_TO_BUILD: &str =
-    "The probe is built by: cargo build --target wasm32-wasip2 --release -p probe";
+const WASIP3: &str = "probe";
+const WASIP2: &str = "probe-wasip2";
+
+const HOW_TO_BUILD: &str = "The probes are built by: cargo build --target wasm32-wasip2 --release -p probe -p probe-wasip2";
 
 /// The binary that is held to the facts, unless it is the test host.
 pub(crate) fn named() -> Option<OsString> {
@@ -48,12 +52,22 @@ impl Host {
         Self::with_variables(&[("must_be_given", "given")]).unwrap()
     }
 
+    /// Serves the probe of WASI 0.2.
+    #[track_caller]
+    pub(crate) fn wasip2() -> Self {
+        Self::serve(WASIP2, &[]).unwrap()
+    }
+
     /// # Errors
     /// What the test host says when it cannot serve. A named host that does not serve is a failure.
     #[track_caller]
     pub(crate) fn with_variables(variables: &[(&str, &str)]) -> Result<Self, String> {
+        Self::serve(WASIP3, variables)
+    }
+
+    fn serve(probe: &str, variables: &[(&str, &str)]) -> Result<Self, String> {
         if named().is_some() {
-            let mut up = Up::new().with(&["--state-dir", "."]);
+            let mut up = Up::of(probe).with(&["--state-dir", "."]);
             up.command.env_remove("SPIN_VARIABLE_MUST_BE_GIVEN");
             for (name, value) in variables {
                 let name = format!("SPIN_VARIABLE_{}", name.to_uppercase());
@@ -74,7 +88,7 @@ impl Host {
                 .collect(),
             log: None,
         };
-        let server = Server::start(probe(), settings).map_err(|error| format!("{error:#}"))?;
+        let server = Server::start(app(probe), settings).map_err(|error| format!("{error:#}"))?;
         Ok(Self {
             running: Running::Here(server),
             folder,
@@ -100,12 +114,12 @@ impl Host {
     }
 }
 
-/// The probe, compiled once for all tests.
-fn probe() -> App {
-    static APP: OnceLock<App> = OnceLock::new();
+/// A probe, compiled once for all tests.
+fn app(probe: &str) -> App {
+    static APPS: [OnceLock<App>; 2] = [const { OnceLock::new() }; 2];
     let load =
-        || App::load(&manifest()).unwrap_or_else(|error| panic!("{error:#}\n{HOW_TO_BUILD}"));
-    APP.get_or_init(load).clone()
+        || App::load(&manifest(probe)).unwrap_or_else(|error| panic!("{error:#}\n{HOW_TO_BUILD}"));
+    APPS[usize::from(probe == WASIP2)].get_or_init(load).clone()
 }
 
 /// The host's `up` for the probe, in a folder of its own as working directory.
@@ -116,6 +130,10 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) fn new() -> Self {
+        Self::of(WASIP3)
+    }
+
+    fn of(probe: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let named = named();
         // Spin does not tell which port it was given, so a free one is looked for here.
@@ -126,7 +144,7 @@ impl Up {
         let mut command = Command::new(named.unwrap_or(env!("CARGO_BIN_EXE_test-host").into()));
         command
             .args(["up", "--listen", &listen.unwrap().to_string(), "--from"])
-            .arg(manifest())
+            .arg(manifest(probe))
             .current_dir(folder.path())
             .env("SPIN_VARIABLE_MUST_BE_GIVEN", "given")
             .stdout(Stdio::piped());

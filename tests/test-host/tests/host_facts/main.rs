@@ -10,6 +10,7 @@
 
 mod command_line;
 mod host;
+mod wasip2;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
