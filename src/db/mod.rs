@@ -112,8 +112,12 @@ pub enum DbErrorKind {
     NotReady,
     /// The guard was whole and is not any more: the table has to be checked again.
     GuardLost,
-    /// A writer keeps the database locked: waiting helps.
+    /// A writer keeps the database locked, or its server does not answer: waiting helps.
     Busy,
+    /// The client of a database server refuses the statement.
+    Unsupported,
+    /// The database server has let go of the connection or the statement: another connection helps.
+    Expired,
     /// The table was edited between two statements: a new start helps, as long as nothing has been sent.
     Edited,
     /// The state of the table that this parameter names is gone: asking without it helps.
@@ -199,6 +203,24 @@ impl DbError {
                 "the database has no table flows; load flows with `make load FILES=…`, or create \
                  the table with `spin up --sqlite @src/table/schema.sql`",
             )
+        } else if says(&["unsupported statement"]) {
+            // The libsql crate's parser (`src/parser.rs`).
+            let detail = "the database server's client refuses a statement";
+            Self::new(DbErrorKind::Unsupported, detail)
+        } else if says(&[
+            "STREAM_EXPIRED",
+            "stream has expired",
+            "baton",
+            // Seen of sqld 0.24 in one of some thousand statements that nobody had interrupted.
+            "SQLITE_INTERRUPT",
+        ]) {
+            let detail = "the database server has closed the connection; try again";
+            Self::new(DbErrorKind::Expired, detail)
+        } else if says(&["Unauthorized", "status=401", "status=403"]) {
+            Self::not_ready("the database server refuses the token of the runtime configuration")
+        } else if says(&["http error", "api error: `status=5", "InvalidConnection"]) {
+            let detail = "the database server does not answer; try again";
+            Self::new(DbErrorKind::Busy, detail)
         } else if says(&["is locked"]) {
             let detail = "the database stays locked by a writer; try again";
             Self::new(DbErrorKind::Busy, detail)
@@ -212,7 +234,12 @@ impl DbError {
         } else if says(&["JSON cannot hold BLOB", "malformed JSON"]) {
             let detail = "a flow holds a BLOB, which no format can write";
             Self::new(DbErrorKind::UnnamedBlob, detail)
-        } else if says(&["exceeds limit", "too big", "out of memory"]) {
+        } else if says(&[
+            "exceeds limit",
+            "too big",
+            "out of memory",
+            "Response is too large",
+        ]) {
             let detail = "a flow is larger than the host passes on in one row (128 MiB)";
             Self::new(DbErrorKind::TooLarge, detail)
         } else {
@@ -252,6 +279,24 @@ mod tests {
             DbErrorKind::Internal
         );
         assert_eq!(kind("no such table: flows_guard"), DbErrorKind::GuardLost);
+        // As Spin 3.5 passed them on from a libSQL server.
+        for (message, expected) in [
+            ("unsupported statement", DbErrorKind::Unsupported),
+            (
+                "Hrana: `cursor error: `error at step 0: (error code: SQLITE_INTERRUPT) `SQLite error: interrupted```",
+                DbErrorKind::Expired,
+            ),
+            (
+                "Hrana: `http error: `error trying to connect: tcp connect error: Connection refused (os error 111)``",
+                DbErrorKind::Busy,
+            ),
+            (
+                "Hrana: `api error: `{\"error\":\"Unauthorized: `Auth string does not conform to '<scheme> <token>' form`\"}``",
+                DbErrorKind::NotReady,
+            ),
+        ] {
+            assert_eq!(kind(message), expected, "{message}");
+        }
     }
 
     #[test]

@@ -39,9 +39,7 @@ impl<D: Database> Reader<D> {
     ) -> Result<(TableState, impl Iterator<Item = Value> + use<D>), DbError> {
         if self.state.is_some() && !self.reads_on {
             self.reads_on = true;
-            self.session
-                .read_on(&mut self.table.write_ahead_log)
-                .await?;
+            self.session.read_on(&mut self.table.storage).await?;
         }
         let row = self.session.row(statement).await?;
         let mut values = row.unwrap_or_default().into_iter();

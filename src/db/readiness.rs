@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::reader::unknown_form;
-use super::session::{Session, is_write_ahead_log};
+use super::session::{Session, Storage};
 use super::sql::probe::{NOT_UNIQUE, is_slow, not_integers, plan_probe, table_probe};
 use super::sql::state::TableKind;
 use super::{Database, DbError, DbErrorKind, Value};
@@ -21,15 +21,14 @@ use crate::log;
 pub struct Table {
     /// Whether it has the guard, which tells edits from arrivals.
     pub kind: TableKind,
-    /// Whether the database has a write-ahead log: readers and writers then do not wait for each other. `None` until
-    /// an answer has asked.
-    pub write_ahead_log: Option<bool>,
+    /// Where it lies.
+    pub storage: Storage,
 }
 
 /// A table of which nothing is known. Its first statement finds out whether it is the table that `flows load` makes.
 const UNCHECKED: Table = Table {
     kind: TableKind::Unchecked,
-    write_ahead_log: None,
+    storage: Storage::Unknown,
 };
 
 /// What an operator is told of a table without a guard.
@@ -218,8 +217,10 @@ async fn check_table(
         Value::Integer(1) => TableKind::Guarded,
         _ => TableKind::Unguarded,
     };
-    Ok(Table {
-        kind,
-        write_ahead_log: Some(is_write_ahead_log(std::slice::from_ref(journal))),
-    })
+    let storage = match kind {
+        // Pages of such a table have to come from one connection to a file.
+        TableKind::Unguarded if session.is_server().await? => Storage::Server,
+        _ => Storage::from_journal_mode(Some(journal)),
+    };
+    Ok(Table { kind, storage })
 }

@@ -1,22 +1,41 @@
 //! One connection for all statements of an answer.
 
 use super::sql::{self, Statement};
-use super::{Connection as _, Database, DbError, Row, Value};
+use super::{Connection as _, Database, DbError, DbErrorKind, Row, Value};
 
 /// One connection for all statements of an answer.
 ///
 /// They read one file, whatever its path leads to meanwhile. Dropping the session closes the connection;
 /// [`Self::release`] returns it to the pool.
 pub struct Session<D: Database> {
+    database: D,
     connection: D::Connection,
     transaction: bool,
     /// Whether a statement has failed. The state of the connection is then unknown.
     failed: bool,
 }
 
-/// Whether the first value of a row is the journal mode of a write-ahead log.
-pub(super) fn is_write_ahead_log(row: &[Value]) -> bool {
-    matches!(row.first(), Some(Value::Text(mode)) if mode == "wal")
+/// Where the table lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// No answer has asked.
+    Unknown,
+    /// In a file with a write-ahead log: readers and writers do not wait for each other.
+    WriteAheadLog,
+    /// In a file with a rollback journal.
+    Rollback,
+    /// On a libSQL server.
+    Server,
+}
+
+impl Storage {
+    /// The storage of a file with this journal mode.
+    pub(super) fn from_journal_mode(mode: Option<&Value>) -> Self {
+        match mode {
+            Some(Value::Text(mode)) if mode == "wal" => Self::WriteAheadLog,
+            _ => Self::Rollback,
+        }
+    }
 }
 
 impl<D: Database> Session<D> {
@@ -25,7 +44,7 @@ impl<D: Database> Session<D> {
     /// # Errors
     /// What the host says.
     pub async fn acquire(database: &D) -> Result<Self, DbError> {
-        Ok(Self::over(database.acquire().await?))
+        Ok(Self::over(database, database.acquire().await?))
     }
 
     /// Opens a connection that has seen nothing of the database.
@@ -33,11 +52,12 @@ impl<D: Database> Session<D> {
     /// # Errors
     /// What the host says.
     pub async fn open(database: &D) -> Result<Self, DbError> {
-        Ok(Self::over(database.open().await?))
+        Ok(Self::over(database, database.open().await?))
     }
 
-    fn over(connection: D::Connection) -> Self {
+    fn over(database: &D, connection: D::Connection) -> Self {
         Self {
+            database: database.clone(),
             connection,
             transaction: false,
             failed: false,
@@ -58,7 +78,18 @@ impl<D: Database> Session<D> {
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<Option<Row>, DbError> {
-        let row = self.connection.query_row(statement, parameters).await;
+        let row = self
+            .connection
+            .query_row(statement, parameters.clone())
+            .await;
+        let row = match row {
+            // Every statement only reads. The guard tells whether the other connection sees the same table.
+            Err(error) if error.kind == DbErrorKind::Expired => {
+                self.connection = self.database.open().await?;
+                self.connection.query_row(statement, parameters).await
+            }
+            row => row,
+        };
         self.failed |= row.is_err();
         row
     }
@@ -84,27 +115,50 @@ impl<D: Database> Session<D> {
 
     /// Prepares for the statements after an answer's first: a small page cache and, with a write-ahead log, a read
     /// transaction, in which they all see one state of the table. Without such a log the transaction would lock
-    /// writers out. On a connection that other answers share there is none either.
+    /// writers out. On a connection that other answers share there is none either, and none on a server, which would
+    /// end it after some seconds.
     ///
     /// # Errors
     /// As [`Self::row`].
-    pub async fn read_on(&mut self, write_ahead_log: &mut Option<bool>) -> Result<(), DbError> {
+    pub async fn read_on(&mut self, storage: &mut Storage) -> Result<(), DbError> {
+        if *storage == Storage::Server {
+            return Ok(());
+        }
         if !*self.connection.has_small_cache() {
-            self.run(sql::SMALL_CACHE, Vec::new()).await?;
+            if self.is_server().await? {
+                *storage = Storage::Server;
+                return Ok(());
+            }
             *self.connection.has_small_cache() = true;
         }
-        let write_ahead_log = match *write_ahead_log {
-            Some(known) => known,
-            None => {
-                let row = self.run(sql::JOURNAL_MODE, Vec::new()).await?;
-                *write_ahead_log.insert(row.is_some_and(|row| is_write_ahead_log(&row)))
-            }
-        };
-        if write_ahead_log && !self.connection.is_shared().await? {
+        if *storage == Storage::Unknown {
+            let row = self.run(sql::JOURNAL_MODE, Vec::new()).await?;
+            *storage = Storage::from_journal_mode(row.unwrap_or_default().first());
+        }
+        if *storage == Storage::WriteAheadLog && !self.connection.is_shared().await? {
             self.run(sql::BEGIN, Vec::new()).await?;
             self.transaction = true;
         }
         Ok(())
+    }
+
+    /// Makes the page cache small. The client of a database server refuses to.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub async fn is_server(&mut self) -> Result<bool, DbError> {
+        let result = self
+            .connection
+            .query_row(sql::SMALL_CACHE, Vec::new())
+            .await;
+        match result {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind == DbErrorKind::Unsupported => Ok(true),
+            Err(error) => {
+                self.failed = true;
+                Err(error)
+            }
+        }
     }
 
     /// Whether a transaction is open.

@@ -130,11 +130,14 @@ impl From<DbError> for Problem {
             DbErrorKind::NotReady | DbErrorKind::GuardLost => {
                 Self::new(ProblemKind::NotReady, detail)
             }
-            DbErrorKind::Busy | DbErrorKind::Edited => Self::new(ProblemKind::Busy, detail),
-            DbErrorKind::Gone(parameter) => Self::new(ProblemKind::Gone, detail).of(parameter),
-            DbErrorKind::TooLarge | DbErrorKind::UnnamedBlob | DbErrorKind::Internal => {
-                Self::new(ProblemKind::Internal, detail)
+            DbErrorKind::Busy | DbErrorKind::Edited | DbErrorKind::Expired => {
+                Self::new(ProblemKind::Busy, detail)
             }
+            DbErrorKind::Gone(parameter) => Self::new(ProblemKind::Gone, detail).of(parameter),
+            DbErrorKind::TooLarge
+            | DbErrorKind::UnnamedBlob
+            | DbErrorKind::Unsupported
+            | DbErrorKind::Internal => Self::new(ProblemKind::Internal, detail),
         };
         Self { cause, ..problem }
     }
