@@ -12,7 +12,7 @@ WASM := wasm32-wasip2
 SPIN_SAYS := $(shell spin --version 2>/dev/null)
 SPIN := $(shell echo '$(SPIN_SAYS)' | grep -Eq '^spin (2\.([6-9]|[1-9][0-9])|[3-9]|[1-9][0-9])' && echo spin)
 WASIP2 := $(shell echo '$(SPIN_SAYS)' | grep -Eq '^spin (2|3|4\.0)\.' && echo wasip2)
-MANIFEST := $(if $(WASIP2),spin.toml,spin-wasip3.toml)
+UP_FROM := $(if $(WASIP2),spin.toml,spin-wasip3.toml)
 
 # All that runs on this machine. Cargo chooses the features of what they share for all of it: for a part of it
 # (`-p test-host`) it would choose others, and build wasmtime a second time. So what is to be built is named by
@@ -29,7 +29,7 @@ PYTHON ?= python3
 TARGETS ?= query grammars page flows
 SECONDS_EACH ?= 600
 
-.PHONY: help up test test-only soak fuzz fuzz-keep nightly fuzz-api clients lint load bench host-facts component native target
+.PHONY: help up test test-only libsql soak fuzz fuzz-keep nightly fuzz-api clients lint load bench host-facts component native target
 .DELETE_ON_ERROR:
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo 'make load FILES="…"    load files in the format of flows.txt.gz; prepare the database without FILES'
 	@echo 'make test              run every test'
 	@echo 'make test-only         run a part of them: TEST=contract ONLY=window::'
+	@echo 'make libsql            test against a libSQL server behind a real Spin: SQLD=…/sqld SPIN=…/spin'
 	@echo 'make soak              the long runs of faults on service and loader, and a row of figures for each'
 	@echo 'make fuzz              look for inputs that break a property; TARGETS="page flows" SECONDS_EACH=60'
 	@echo 'make fuzz-keep         bring what that has found into tests/fuzz/corpus, which `make test` replays'
@@ -50,7 +51,7 @@ up: component native $(DATABASE)
 	@echo
 	@echo 'Try:  curl "http://$(LISTEN)/api/v1/stream/flows?scanned_after=0&scanned_before=1&limit=3"'
 	@echo
-	@$(if $(SPIN),$(SPIN),target/debug/test-host) up --from $(MANIFEST) --listen $(LISTEN)
+	@$(if $(SPIN),$(SPIN),target/debug/test-host) up --from $(UP_FROM) --listen $(LISTEN)
 
 # Flows of your own take the place of the sample, as long as nothing else has been added to it.
 load: native
@@ -72,8 +73,14 @@ test: component
 test-only:
 	$(CARGO) test $(NATIVE_PACKAGES) --test $(TEST) -- $(ONLY)
 
-# MANIFEST=spin-wasip3.toml has the other component. One test at a time, so that the times and the memory are those of one kind of trouble. ONLY picks tests by
-# a part of their names, such as `disk::`.
+# A libSQL server behind a real Spin: SQLD and SPIN name the binaries, MANIFEST the component.
+libsql: component
+	@test -x '$(SQLD)' && test -x '$(SPIN)' || { echo 'needs SQLD=…/sqld SPIN=…/spin' >&2; exit 1; }
+	SQLD='$(abspath $(SQLD))' SPIN='$(abspath $(SPIN))' $(CARGO) test $(NATIVE_PACKAGES) --test resilience -- \
+	    --test-threads=1 libsql::
+
+# One test at a time, so that the times and the memory are those of one kind of trouble. ONLY picks tests by a part of
+# their names, such as `disk::`; MANIFEST=spin-wasip3.toml has the other component.
 soak: component
 	SOAK=1 $(CARGO) test $(NATIVE_PACKAGES) --test resilience -- --nocapture --test-threads=1 $(ONLY)
 	SOAK=1 $(CARGO) test $(NATIVE_PACKAGES) --test load -- --nocapture --test-threads=1 $(or $(ONLY),faults::)

@@ -43,6 +43,9 @@ pub trait Database: Clone + 'static {
     /// A connection to it.
     type Connection: Connection;
 
+    /// Flows in a page.
+    const PAGE_ROWS: i64;
+
     /// Takes an idle connection from the pool, or opens one.
     ///
     /// # Errors

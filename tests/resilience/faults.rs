@@ -13,8 +13,8 @@ use support::tally::{Tally, is_soak};
 use support::wire::{End, Response, Wire, head_for, inflate, wait_until};
 use test_host::faults::{Fault, Point};
 
-/// Pages of 500, 3,000 and 1,200.
-const COUNT: u32 = 4_700;
+/// Pages of 500, 3,000 and 2,700, over WASI 0.2 of 500, 4,500 and 1,200.
+const COUNT: u32 = 6_200;
 
 /// Servers kept until their instances have gone, so that a leak is seen and not waited for each time.
 const WAITING: usize = 40;

@@ -9,8 +9,8 @@ use support::{FLOWS, FORMATS};
 use test_host::faults::{Fault, Point};
 use tokio::net::TcpStream;
 
-/// Pages of 500, 3,000 and 1,200.
-const COUNT: u32 = 4_700;
+/// Pages of 500, 3,000 and 2,700, over WASI 0.2 of 500, 4,500 and 1,200.
+const COUNT: u32 = 6_200;
 
 const GZIP: [(&str, &str); 1] = [("accept-encoding", "gzip")];
 

@@ -19,6 +19,7 @@
 //! - [`replace`]: another file under a server that is being read from
 //! - [`instances`]: clients that hold every instance; packets
 //! - [`shared_connection`]: a host with one connection for all
+//! - [`libsql`]: a database server behind a real Spin
 //! - [`imports`]: what the component asks of its host, name by name
 //!
 //! [`table`] is a table that is changed and remembers what it was. The package `support` has the rest.
@@ -30,6 +31,7 @@ mod faults;
 mod http2;
 mod imports;
 mod instances;
+mod libsql;
 mod load;
 mod malformed_requests;
 mod proxy;
