@@ -66,6 +66,14 @@ impl SettingsError {
             cause: None,
         }
     }
+
+    /// The host cannot read a variable, and says why.
+    pub fn unreadable(name: &str, cause: impl std::fmt::Display) -> Self {
+        Self {
+            detail: format!("the variable {name} cannot be read; see the log"),
+            cause: Some(cause.to_string()),
+        }
+    }
 }
 
 /// What the variables say.

@@ -22,12 +22,6 @@ async fn text(name: &str) -> Result<String, SettingsError> {
     match variables::get(name).await {
         Ok(value) => Ok(value),
         Err(Error::Undefined(_)) => Ok(String::new()),
-        Err(error) => {
-            let detail = format!("the variable {name} cannot be read; see the log");
-            Err(SettingsError {
-                detail,
-                cause: Some(error.to_string()),
-            })
-        }
+        Err(error) => Err(SettingsError::unreadable(name, error)),
     }
 }

@@ -21,12 +21,6 @@ fn text(name: &str) -> Result<String, SettingsError> {
     match variables::get(name) {
         Ok(value) => Ok(value),
         Err(Error::Undefined(_)) => Ok(String::new()),
-        Err(error) => {
-            let detail = format!("the variable {name} cannot be read; see the log");
-            Err(SettingsError {
-                detail,
-                cause: Some(error.to_string()),
-            })
-        }
+        Err(error) => Err(SettingsError::unreadable(name, error)),
     }
 }
