@@ -102,7 +102,7 @@ fn every_kind_of_problem_has_a_name_and_a_section_of_the_api() {
 
 #[test]
 fn the_manual_quotes_the_configuration_of_nginx_that_is_tested() {
-    let tested = include_str!("../../docs/nginx.conf");
+    let tested = include_str!("../../deploy/nginx/location.conf");
     let quoted = format!("```nginx\n{tested}```\n");
     has(OPERATIONS, "docs/operations.md", &quoted);
 }

@@ -15,7 +15,7 @@
 //! - [`load`]: 64 connections that never pause
 //! - [`stop`]: the server ends in the middle of an answer
 //! - [`http2`]: the same ends over HTTP/2
-//! - [`proxy`]: nginx between, as docs/nginx.conf has it and as it is by default
+//! - [`proxy`]: nginx and Caddy between, as deploy/ has them, and nginx as it is by default
 //! - [`replace`]: another file under a server that is being read from
 //! - [`instances`]: clients that hold every instance; packets
 //! - [`shared_connection`]: a host with one connection for all
