@@ -8,7 +8,6 @@
 use super::limit::NextCursor;
 use super::reader::{Reader, unknown_form};
 use super::readiness::{Readiness, Table};
-use super::session::Storage;
 use super::sql::page::{PageQuery, Seek};
 use super::sql::state::TableKind;
 use super::{Database, DbError, DbErrorKind, Value};
@@ -33,10 +32,6 @@ const PAGE_BYTES: i64 = 512 << 10;
 
 /// Packed bytes at which a page is dropped and read again with fewer flows.
 const MAX_PAGE_BYTES: i64 = 16 * PAGE_BYTES;
-
-/// What the operator is told of a long answer from a table without the guard on a server.
-const UNGUARDED_ON_SERVER: &str = "an answer of several pages from a database server needs the guard of the table flows; \
-     src/table/schema.sql makes it";
 
 /// How often an answer starts again when the table is edited between two statements before its head.
 const MAX_STARTS: u32 = 4;
@@ -312,10 +307,8 @@ impl Progress {
             return Ok((page, Some(CursorSeek::from(self.seek))));
         }
         let mut page = self.accept(first)?;
-        let Table { kind, storage } = reader.table;
-        if !self.done && (kind, storage) == (TableKind::Unguarded, Storage::Server) {
-            // `data_version` means nothing across the connections of a server.
-            return Err(DbError::not_ready(UNGUARDED_ON_SERVER));
+        if !self.done {
+            reader.table.check_long_answer()?;
         }
         if self.exhausted || self.remaining.is_none() {
             return Ok((page, None));

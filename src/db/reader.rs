@@ -40,6 +40,7 @@ impl<D: Database> Reader<D> {
         if self.state.is_some() && !self.reads_on {
             self.reads_on = true;
             self.session.read_on(&mut self.table.storage).await?;
+            self.table.check_long_answer()?;
         }
         let row = self.session.row(statement).await?;
         let mut values = row.unwrap_or_default().into_iter();

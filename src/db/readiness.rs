@@ -25,6 +25,22 @@ pub struct Table {
     pub storage: Storage,
 }
 
+impl Table {
+    /// Checks that an answer may take a second statement.
+    ///
+    /// # Errors
+    /// A table without the guard on a server: there `data_version` tells nothing of edits.
+    pub fn check_long_answer(self) -> Result<(), DbError> {
+        match (self.kind, self.storage) {
+            (TableKind::Unguarded, Storage::Server) => Err(DbError::not_ready(
+                "an answer of several pages from a database server needs the guard of the table flows; \
+                 src/table/schema.sql makes it",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A table of which nothing is known. Its first statement finds out whether it is the table that `flows load` makes.
 const UNCHECKED: Table = Table {
     kind: TableKind::Unchecked,
