@@ -312,7 +312,15 @@ fn every_link_of_the_documents_leads_somewhere() {
 #[test]
 fn every_file_that_the_documents_name_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["src/", "components/", "tools/", "tests/", "docs/", ".ci/"];
+    let folders = [
+        "src/",
+        "components/",
+        "deploy/",
+        "tools/",
+        "tests/",
+        "docs/",
+        ".ci/",
+    ];
     let mut missing = BTreeSet::new();
     for (_, document) in documents() {
         for name in prose(&document).flat_map(|part| part.split('`').skip(1).step_by(2)) {
