@@ -42,7 +42,7 @@ impl Progress {
         reader: &mut Reader<impl Database>,
     ) -> Result<Option<NextCursor>, DbError> {
         let remaining = self.remaining.unwrap_or(i64::MAX);
-        if self.page_query(0, 0, reader.table.kind).has_no_residual() {
+        if self.page_query(0, 0, reader.kind).has_no_residual() {
             let seek = self.count_rows(remaining, reader).await?;
             return Ok(seek.map(|seek| NextCursor {
                 seek,
@@ -105,7 +105,7 @@ impl Progress {
             }
             // At the limit, one row more tells whether any is left.
             let rows = remaining.clamp(1, COUNTED_ROWS);
-            let statement = self.page_query(0, rows, reader.table.kind).key_statement();
+            let statement = self.page_query(0, rows, reader.kind).key_statement();
             let (_, mut values) = reader.row(statement).await?;
             match (values.next(), self.seek) {
                 (Some(Value::Blob(_)), _) if remaining == 0 => return Ok(next),
@@ -116,9 +116,7 @@ impl Progress {
                 (Some(Value::Null), Seek::WithinSecond(RowKey { time, .. }))
                     if !self.selection.is_feed() =>
                 {
-                    let statement = self
-                        .page_query(0, rows, reader.table.kind)
-                        .count_statement();
+                    let statement = self.page_query(0, rows, reader.kind).count_statement();
                     let (_, mut values) = reader.row(statement).await?;
                     let Some(Value::Integer(counted)) = values.next() else {
                         return Err(unknown_form());

@@ -84,8 +84,8 @@ pub trait Connection: 'static {
         parameters: Vec<Value>,
     ) -> impl Future<Output = Result<Vec<Row>, DbError>>;
 
-    /// Whether the connection has been given a small page cache. The pool keeps the mark with the connection.
-    fn has_small_cache(&mut self) -> &mut bool;
+    /// What [`session::Session`] has found out of the connection. The pool keeps it with the connection.
+    fn storage(&mut self) -> &mut Storage;
 
     /// Whether the host gives other answers the same connection: then a transaction would be theirs as well.
     ///
@@ -95,6 +95,20 @@ pub trait Connection: 'static {
 
     /// Puts the connection, on which no statement runs and no transaction is open, into the pool.
     fn release(self);
+}
+
+/// Where a connection leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Storage {
+    /// No answer has asked.
+    #[default]
+    Unknown,
+    /// To a file with a write-ahead log: readers and writers do not wait for each other.
+    WriteAheadLog,
+    /// To a file with a rollback journal.
+    Rollback,
+    /// To a libSQL server.
+    Server,
 }
 
 /// What went wrong with the database.

@@ -7,7 +7,7 @@
 
 use super::limit::NextCursor;
 use super::reader::{Reader, unknown_form};
-use super::readiness::{Readiness, Table};
+use super::readiness::Readiness;
 use super::sql::page::{PageQuery, Seek};
 use super::sql::state::TableKind;
 use super::{Database, DbError, DbErrorKind, Value};
@@ -79,7 +79,7 @@ impl<D: Database> Pager<D> {
         let mut starts = 1;
         loop {
             let started = readiness
-                .over_table(async |database, table| Self::start_over(query, database, table).await);
+                .over_table(async |database, kind| Self::start_over(query, database, kind).await);
             match started.await {
                 Err(error) if error.kind == DbErrorKind::Edited && starts < MAX_STARTS => {}
                 result => return result,
@@ -88,8 +88,8 @@ impl<D: Database> Pager<D> {
         }
     }
 
-    async fn start_over(query: &Query, database: &D, table: Table) -> Result<Start<D>, DbError> {
-        let mut reader = Reader::open(database, table).await?;
+    async fn start_over(query: &Query, database: &D, kind: TableKind) -> Result<Start<D>, DbError> {
+        let mut reader = Reader::open(database, kind).await?;
         let mut progress = Progress::new(query, D::PAGE_ROWS);
         let (first, state) = progress.read_first(&mut reader).await?;
         if let Err(gone) = check_continues(query, state) {
@@ -308,7 +308,7 @@ impl Progress {
         }
         let mut page = self.accept(first)?;
         if !self.done {
-            reader.table.check_long_answer()?;
+            reader.check_long_answer().await?;
         }
         if self.exhausted || self.remaining.is_none() {
             return Ok((page, None));
@@ -352,7 +352,7 @@ impl Progress {
         row_limit: i64,
         reader: &mut Reader<impl Database>,
     ) -> DbError {
-        let page = self.page_query(row_limit, SCAN_LIMIT, reader.table.kind);
+        let page = self.page_query(row_limit, SCAN_LIMIT, reader.kind);
         let statement = page.blob_statement();
         match reader.row(statement).await.map(|(_, mut row)| row.next()) {
             Ok(Some(Value::Blob(place))) => DbError::blob(&String::from_utf8_lossy(&place)),
@@ -383,7 +383,7 @@ impl Progress {
         row_limit: i64,
         reader: &mut Reader<impl Database>,
     ) -> Result<(Packed, TableState), DbError> {
-        let page = self.page_query(row_limit, SCAN_LIMIT, reader.table.kind);
+        let page = self.page_query(row_limit, SCAN_LIMIT, reader.kind);
         let (state, mut values) = reader.row(page.statement()).await?;
         let (count, bytes) = match (values.next(), values.next()) {
             (Some(Value::Integer(count)), Some(Value::Blob(bytes))) => (count, bytes),

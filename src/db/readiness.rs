@@ -10,42 +10,11 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::reader::unknown_form;
-use super::session::{Session, Storage};
+use super::session::Session;
 use super::sql::probe::{NOT_UNIQUE, is_slow, not_integers, plan_probe, table_probe};
 use super::sql::state::TableKind;
 use super::{Database, DbError, DbErrorKind, Value};
 use crate::log;
-
-/// What is known of a table that can be served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Table {
-    /// Whether it has the guard, which tells edits from arrivals.
-    pub kind: TableKind,
-    /// Where it lies.
-    pub storage: Storage,
-}
-
-impl Table {
-    /// Checks that an answer may take a second statement.
-    ///
-    /// # Errors
-    /// A table without the guard on a server: there `data_version` tells nothing of edits.
-    pub fn check_long_answer(self) -> Result<(), DbError> {
-        match (self.kind, self.storage) {
-            (TableKind::Unguarded, Storage::Server) => Err(DbError::not_ready(
-                "an answer of several pages from a database server needs the guard of the table flows; \
-                 src/table/schema.sql makes it",
-            )),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A table of which nothing is known. Its first statement finds out whether it is the table that `flows load` makes.
-const UNCHECKED: Table = Table {
-    kind: TableKind::Unchecked,
-    storage: Storage::Unknown,
-};
 
 /// What an operator is told of a table without a guard.
 pub const UNGUARDED: &str = "edits of the table flows are not guarded: there are no entity tags and no \
@@ -56,7 +25,7 @@ pub const UNGUARDED: &str = "edits of the table flows are not guarded: there are
 pub struct Readiness<D: Database> {
     database: D,
     /// `None` until a check has passed.
-    table: Cell<Option<Table>>,
+    table: Cell<Option<TableKind>>,
     /// Checks that have begun.
     begun: Cell<u32>,
     /// Checks that have ended.
@@ -91,39 +60,36 @@ impl<D: Database> Readiness<D> {
     /// As [`Self::check`], and as `read`.
     pub async fn over_table<T>(
         &self,
-        read: impl AsyncFn(&D, Table) -> Result<T, DbError>,
+        read: impl AsyncFn(&D, TableKind) -> Result<T, DbError>,
     ) -> Result<T, DbError> {
         let is_lost = |result: &Result<T, DbError>| {
             let error = result.as_ref().err();
             error.is_some_and(|error| error.kind == DbErrorKind::GuardLost)
         };
         let is_checking = self.ended.get() < self.begun.get();
-        let table = match self.table.get() {
-            Some(table) => table,
+        let kind = match self.table.get() {
+            Some(kind) => kind,
             None if is_checking => self.check().await?,
-            None => UNCHECKED,
+            None => TableKind::Unchecked,
         };
-        let result = read(&self.database, table).await;
+        let result = read(&self.database, kind).await;
         if !is_lost(&result) {
-            if table == UNCHECKED && result.is_ok() {
-                let kind = TableKind::Guarded;
-                self.table.set(Some(Table { kind, ..UNCHECKED }));
+            if kind == TableKind::Unchecked && result.is_ok() {
+                self.table.set(Some(TableKind::Guarded));
             }
             return result;
         }
-        if table != UNCHECKED {
+        if kind != TableKind::Unchecked {
             self.table.set(None);
         }
-        let table = self.check().await?;
-        let result = read(&self.database, table).await;
+        let kind = self.check().await?;
+        let result = read(&self.database, kind).await;
         if !is_lost(&result) {
             return result;
         }
         log::notice(format_args!("{UNGUARDED}"));
-        let kind = TableKind::Unguarded;
-        let table = Table { kind, ..table };
-        self.table.set(Some(table));
-        read(&self.database, table).await
+        self.table.set(Some(TableKind::Unguarded));
+        read(&self.database, TableKind::Unguarded).await
     }
 
     /// Checks the table, unless a check has passed before.
@@ -133,24 +99,24 @@ impl<D: Database> Readiness<D> {
     ///
     /// # Errors
     /// What the operator has to do, or what the database says.
-    pub async fn check(&self) -> Result<Table, DbError> {
+    pub async fn check(&self) -> Result<TableKind, DbError> {
         let begun = self.begun.get();
         while self.ended.get() < begun && self.table.get().is_none() {
             self.database.sleep(PAUSE).await;
         }
-        if let Some(table) = self.table.get() {
-            return Ok(table);
+        if let Some(kind) = self.table.get() {
+            return Ok(kind);
         }
         let _check = Check::begin(self);
         let mut session = Session::open(&self.database).await?;
         let plan = check_plan(&mut session).await?;
-        let table = check_table(&plan, &mut session).await?;
+        let kind = check_table(&plan, &mut session).await?;
         session.release();
-        if table.kind == TableKind::Unguarded {
+        if kind == TableKind::Unguarded {
             log::notice(format_args!("{UNGUARDED}"));
         }
-        self.table.set(Some(table));
-        Ok(table)
+        self.table.set(Some(kind));
+        Ok(kind)
     }
 }
 
@@ -196,13 +162,12 @@ async fn check_plan(session: &mut Session<impl Database>) -> Result<Vec<String>,
 async fn check_table(
     plan: &[String],
     session: &mut Session<impl Database>,
-) -> Result<Table, DbError> {
+) -> Result<TableKind, DbError> {
     let row = session.row(table_probe(plan)).await?;
     let values = row.unwrap_or_default();
     let [
         partial,
         guarded,
-        journal,
         first_time,
         last_time,
         unique,
@@ -229,14 +194,8 @@ async fn check_table(
             _ => {}
         }
     }
-    let kind = match guarded {
+    Ok(match guarded {
         Value::Integer(1) => TableKind::Guarded,
         _ => TableKind::Unguarded,
-    };
-    let storage = match kind {
-        // Pages of such a table have to come from one connection to a file.
-        TableKind::Unguarded if session.is_server().await? => Storage::Server,
-        _ => Storage::from_journal_mode(Some(journal)),
-    };
-    Ok(Table { kind, storage })
+    })
 }

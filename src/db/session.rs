@@ -1,7 +1,7 @@
 //! One connection for all statements of an answer.
 
 use super::sql::{self, Statement};
-use super::{Connection as _, Database, DbError, DbErrorKind, Row, Value};
+use super::{Connection as _, Database, DbError, DbErrorKind, Row, Storage, Value};
 
 /// One connection for all statements of an answer.
 ///
@@ -13,29 +13,6 @@ pub struct Session<D: Database> {
     transaction: bool,
     /// Whether a statement has failed. The state of the connection is then unknown.
     failed: bool,
-}
-
-/// Where the table lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storage {
-    /// No answer has asked.
-    Unknown,
-    /// In a file with a write-ahead log: readers and writers do not wait for each other.
-    WriteAheadLog,
-    /// In a file with a rollback journal.
-    Rollback,
-    /// On a libSQL server.
-    Server,
-}
-
-impl Storage {
-    /// The storage of a file with this journal mode.
-    pub(super) fn from_journal_mode(mode: Option<&Value>) -> Self {
-        match mode {
-            Some(Value::Text(mode)) if mode == "wal" => Self::WriteAheadLog,
-            _ => Self::Rollback,
-        }
-    }
 }
 
 impl<D: Database> Session<D> {
@@ -120,45 +97,41 @@ impl<D: Database> Session<D> {
     ///
     /// # Errors
     /// As [`Self::row`].
-    pub async fn read_on(&mut self, storage: &mut Storage) -> Result<(), DbError> {
-        if *storage == Storage::Server {
-            return Ok(());
-        }
-        if !*self.connection.has_small_cache() {
-            if self.is_server().await? {
-                *storage = Storage::Server;
-                return Ok(());
-            }
-            *self.connection.has_small_cache() = true;
-        }
-        if *storage == Storage::Unknown {
-            let row = self.run(sql::JOURNAL_MODE, Vec::new()).await?;
-            *storage = Storage::from_journal_mode(row.unwrap_or_default().first());
-        }
-        if *storage == Storage::WriteAheadLog && !self.connection.is_shared().await? {
+    pub async fn read_on(&mut self) -> Result<(), DbError> {
+        let storage = self.storage().await?;
+        if storage == Storage::WriteAheadLog && !self.connection.is_shared().await? {
             self.run(sql::BEGIN, Vec::new()).await?;
             self.transaction = true;
         }
         Ok(())
     }
 
-    /// Makes the page cache small. The client of a database server refuses to.
+    /// Where the connection leads to. The first call makes its page cache small, which the client of a server refuses.
     ///
     /// # Errors
     /// As [`Self::row`].
-    pub async fn is_server(&mut self) -> Result<bool, DbError> {
-        let result = self
-            .connection
-            .query_row(sql::SMALL_CACHE, Vec::new())
-            .await;
-        match result {
-            Ok(_) => Ok(false),
-            Err(error) if error.kind == DbErrorKind::Unsupported => Ok(true),
+    pub async fn storage(&mut self) -> Result<Storage, DbError> {
+        let known = *self.connection.storage();
+        if known != Storage::Unknown {
+            return Ok(known);
+        }
+        let small = self.connection.query_row(sql::SMALL_CACHE, Vec::new());
+        let storage = match small.await {
+            Err(error) if error.kind == DbErrorKind::Unsupported => Storage::Server,
             Err(error) => {
                 self.failed = true;
-                Err(error)
+                return Err(error);
             }
-        }
+            Ok(_) => {
+                let row = self.run(sql::JOURNAL_MODE, Vec::new()).await?;
+                match row.unwrap_or_default().first() {
+                    Some(Value::Text(mode)) if mode == "wal" => Storage::WriteAheadLog,
+                    _ => Storage::Rollback,
+                }
+            }
+        };
+        *self.connection.storage() = storage;
+        Ok(storage)
     }
 
     /// Whether a transaction is open.

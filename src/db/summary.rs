@@ -14,9 +14,9 @@ use crate::table::state::TableState;
 /// A table that is not ready, or a database that cannot be read.
 pub async fn read_state<D: Database>(readiness: &Readiness<D>) -> Result<TableState, DbError> {
     readiness
-        .over_table(async |database, table| {
-            let mut reader = Reader::open(database, table).await?;
-            let (state, _) = reader.row(Statement::of_state(table.kind)).await?;
+        .over_table(async |database, kind| {
+            let mut reader = Reader::open(database, kind).await?;
+            let (state, _) = reader.row(Statement::of_state(kind)).await?;
             reader.finish().await?;
             Ok(state)
         })
@@ -44,9 +44,9 @@ pub struct Extent {
 /// As [`read_state`].
 pub async fn read_extent<D: Database>(readiness: &Readiness<D>) -> Result<Extent, DbError> {
     readiness
-        .over_table(async |database, table| {
-            let mut reader = Reader::open(database, table).await?;
-            let (state, values) = reader.row(Statement::of_extent(table.kind)).await?;
+        .over_table(async |database, kind| {
+            let mut reader = Reader::open(database, kind).await?;
+            let (state, values) = reader.row(Statement::of_extent(kind)).await?;
             reader.finish().await?;
             let ends: Vec<_> = values.collect();
             let [first_time, last_time, first_id, last_id] = ends.as_slice() else {

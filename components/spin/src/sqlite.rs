@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use flow_window::db::{Connection, Database, DbError, Row, Value};
+use flow_window::db::{Connection, Database, DbError, Row, Storage, Value};
 use spin_sdk::sqlite;
 use spin_sdk::wasip3::clocks::monotonic_clock::wait_for;
 
@@ -31,7 +31,7 @@ type Pool = Rc<Cell<Vec<IdleConnection>>>;
 
 struct IdleConnection {
     connection: sqlite::Connection,
-    has_small_cache: bool,
+    storage: Storage,
 }
 
 impl SpinSqlite {
@@ -64,7 +64,7 @@ impl Database for SpinSqlite {
         let connection = sqlite::Connection::open(LABEL).await;
         Ok(self.lend(IdleConnection {
             connection: connection.map_err(|error| db_error(&error))?,
-            has_small_cache: false,
+            storage: Storage::Unknown,
         }))
     }
 
@@ -100,8 +100,8 @@ impl Connection for PooledConnection {
         rows.map_err(|error| db_error(&error))
     }
 
-    fn has_small_cache(&mut self) -> &mut bool {
-        &mut self.idle.has_small_cache
+    fn storage(&mut self) -> &mut Storage {
+        &mut self.idle.storage
     }
 
     async fn is_shared(&mut self) -> Result<bool, DbError> {

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use flow_window::db::{Connection, Database, DbError, Row, Value};
+use flow_window::db::{Connection, Database, DbError, Row, Storage, Value};
 use wasi::clocks::monotonic_clock::subscribe_duration;
 
 use crate::bindings::fermyon::spin::sqlite;
@@ -28,7 +28,7 @@ pub(crate) struct SpinSqlite {
 
 struct IdleConnection {
     connection: sqlite::Connection,
-    has_small_cache: bool,
+    storage: Storage,
 }
 
 impl Database for SpinSqlite {
@@ -52,7 +52,7 @@ impl Database for SpinSqlite {
         Ok(PooledConnection {
             idle: IdleConnection {
                 connection: connection.map_err(db_error)?,
-                has_small_cache: false,
+                storage: Storage::Unknown,
             },
             database: self.clone(),
         })
@@ -104,8 +104,8 @@ impl Connection for PooledConnection {
         Ok(rows.into_iter().map(from_host).collect())
     }
 
-    fn has_small_cache(&mut self) -> &mut bool {
-        &mut self.idle.has_small_cache
+    fn storage(&mut self) -> &mut Storage {
+        &mut self.idle.storage
     }
 
     /// Spin before 3.0 has one connection a label, and every `open` returns it (`crates/trigger/src/runtime_config`).

@@ -3,7 +3,7 @@
 //! The service and `flows load` ask the same and say the same.
 
 use super::page::{PageQuery, Seek};
-use super::state::{IS_GUARDED, TableKind};
+use super::state::{TableKind, is_guarded};
 use super::{Bound, Statement, where_clause};
 use crate::db::Value;
 use crate::query::selection::Selection;
@@ -120,9 +120,8 @@ pub fn finds_by_rowid(step: &str) -> bool {
 ///
 /// 1. whether an index leaves rows out
 /// 2. whether the table has a guard
-/// 3. the journal mode
-/// 4. and 5. the types at the ends of `time`
-/// 6. whether `id` is unique, and then the types at its ends
+/// 3. and 4. the types at the ends of `time`
+/// 5. whether `id` is unique, and then the types at its ends
 ///
 /// An id that is the rowid is unique and an integer: its types are left out.
 pub fn table_probe(plan: &[String]) -> Statement {
@@ -132,8 +131,8 @@ pub fn table_probe(plan: &[String]) -> Statement {
         format!("{UNIQUE_ID}, {}", types_at_ends("id"))
     };
     let text = format!(
-        "SELECT {PARTIAL_INDEX}, {IS_GUARDED}, \
-         (SELECT journal_mode FROM pragma_journal_mode), {}, {about_id}",
+        "SELECT {PARTIAL_INDEX}, {}, {}, {about_id}",
+        is_guarded(),
         types_at_ends("time")
     );
     let steps = plan.iter().map(|step| format!("{step} ")).collect();

@@ -21,14 +21,16 @@ const MAX_ID: &str =
     "(SELECT id FROM flows WHERE id >= -9223372036854775808 ORDER BY id DESC LIMIT 1)";
 
 /// The number of the guard's triggers.
-const TRIGGER_COUNT: &str = "(SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' \
+pub const TRIGGER_COUNT: &str = "(SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' \
     AND tbl_name = 'flows' COLLATE NOCASE AND name GLOB 'flows_guard_*')";
 
 /// Whether the guard is whole: its table and all its triggers, on the table that has the name `flows` now.
-pub const IS_GUARDED: &str = "\
-    (SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'flows' COLLATE NOCASE \
-        AND name GLOB 'flows_guard_*') = 4 \
-    AND EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'flows_guard')";
+pub fn is_guarded() -> String {
+    format!(
+        "{TRIGGER_COUNT} = 4 \
+         AND EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'flows_guard')"
+    )
+}
 
 /// The SELECT of the state as one BLOB, for [`crate::table::state::TableState`].
 ///

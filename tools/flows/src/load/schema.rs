@@ -6,13 +6,10 @@
 use std::cell::Cell;
 
 use anyhow::{Context, Result};
+use flow_window::db::sql::state::TRIGGER_COUNT;
 use flow_window::table::SCHEMA;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-
-/// Counts the guard's triggers on `flows`.
-const TRIGGERS: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'
-    AND tbl_name = 'flows' COLLATE NOCASE AND name GLOB 'flows_guard_*'";
 
 /// Drops the guard's triggers on other tables: a renamed `flows` keeps its triggers and so their names.
 const ORPHANED_TRIGGERS: &str = "SELECT 'DROP TRIGGER \"' || name || '\"' FROM sqlite_schema
@@ -57,7 +54,8 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Whether the guard is complete.
 fn is_guarded(connection: &Connection) -> rusqlite::Result<bool> {
-    let triggers: u64 = connection.query_row(TRIGGERS, [], |row| row.get(0))?;
+    let triggers = format!("SELECT {TRIGGER_COUNT}");
+    let triggers: u64 = connection.query_row(&triggers, [], |row| row.get(0))?;
     if triggers < 4 {
         return Ok(false);
     }
