@@ -266,6 +266,49 @@ impl DbError {
     }
 }
 
+/// Defines `to_host`, `from_host` and `db_error`, by which an adapter converts to and from the `sqlite` interface of its
+/// host. Spin's versions of the interface have the same types, and each binding generates its own.
+#[macro_export]
+macro_rules! host_sqlite_types {
+    ($sqlite:ident) => {
+        fn to_host(value: $crate::db::Value) -> $sqlite::Value {
+            use $crate::db::Value;
+            match value {
+                Value::Integer(integer) => $sqlite::Value::Integer(integer),
+                Value::Real(real) => $sqlite::Value::Real(real),
+                Value::Text(text) => $sqlite::Value::Text(text),
+                Value::Blob(bytes) => $sqlite::Value::Blob(bytes),
+                Value::Null => $sqlite::Value::Null,
+            }
+        }
+
+        fn from_host(row: $sqlite::RowResult) -> $crate::db::Row {
+            use $crate::db::Value;
+            let value = |value| match value {
+                $sqlite::Value::Integer(integer) => Value::Integer(integer),
+                $sqlite::Value::Real(real) => Value::Real(real),
+                $sqlite::Value::Text(text) => Value::Text(text),
+                $sqlite::Value::Blob(bytes) => Value::Blob(bytes),
+                $sqlite::Value::Null => Value::Null,
+            };
+            row.values.into_iter().map(value).collect()
+        }
+
+        fn db_error(error: &$sqlite::Error) -> $crate::db::DbError {
+            use $crate::db::DbError;
+            match error {
+                $sqlite::Error::Io(message) => DbError::from_message(message),
+                $sqlite::Error::NoSuchDatabase | $sqlite::Error::AccessDenied => {
+                    DbError::no_database(error.to_string())
+                }
+                $sqlite::Error::InvalidConnection | $sqlite::Error::DatabaseFull => {
+                    DbError::from_message(&error.to_string())
+                }
+            }
+        }
+    };
+}
+
 /// The word behind `lead` in `message`.
 fn word_after<'a>(message: &'a str, lead: &str) -> Option<&'a str> {
     let (_, rest) = message.split_once(lead)?;

@@ -140,35 +140,4 @@ async fn all_rows(
     Ok(rows.into_iter().map(from_host).collect())
 }
 
-fn to_host(value: Value) -> sqlite::Value {
-    match value {
-        Value::Integer(integer) => sqlite::Value::Integer(integer),
-        Value::Real(real) => sqlite::Value::Real(real),
-        Value::Text(text) => sqlite::Value::Text(text),
-        Value::Blob(bytes) => sqlite::Value::Blob(bytes),
-        Value::Null => sqlite::Value::Null,
-    }
-}
-
-fn from_host(row: sqlite::RowResult) -> Row {
-    let value = |value| match value {
-        sqlite::Value::Integer(integer) => Value::Integer(integer),
-        sqlite::Value::Real(real) => Value::Real(real),
-        sqlite::Value::Text(text) => Value::Text(text),
-        sqlite::Value::Blob(bytes) => Value::Blob(bytes),
-        sqlite::Value::Null => Value::Null,
-    };
-    row.values.into_iter().map(value).collect()
-}
-
-fn db_error(error: &sqlite::Error) -> DbError {
-    match error {
-        sqlite::Error::Io(message) => DbError::from_message(message),
-        sqlite::Error::NoSuchDatabase | sqlite::Error::AccessDenied => {
-            DbError::no_database(error.to_string())
-        }
-        sqlite::Error::InvalidConnection | sqlite::Error::DatabaseFull => {
-            DbError::from_message(&error.to_string())
-        }
-    }
-}
+flow_window::host_sqlite_types!(sqlite);

@@ -51,7 +51,7 @@ impl Database for SpinSqlite {
         let connection = sqlite::Connection::open(LABEL);
         Ok(PooledConnection {
             idle: IdleConnection {
-                connection: connection.map_err(db_error)?,
+                connection: connection.map_err(|error| db_error(&error))?,
                 storage: Storage::Unknown,
             },
             database: self.clone(),
@@ -100,7 +100,7 @@ impl Connection for PooledConnection {
         yield_now().await;
         let parameters: Vec<_> = parameters.into_iter().map(to_host).collect();
         let result = self.idle.connection.execute(statement, &parameters);
-        let rows = result.map_err(db_error)?.rows;
+        let rows = result.map_err(|error| db_error(&error))?.rows;
         Ok(rows.into_iter().map(from_host).collect())
     }
 
@@ -124,35 +124,4 @@ impl Connection for PooledConnection {
     }
 }
 
-fn to_host(value: Value) -> sqlite::Value {
-    match value {
-        Value::Integer(integer) => sqlite::Value::Integer(integer),
-        Value::Real(real) => sqlite::Value::Real(real),
-        Value::Text(text) => sqlite::Value::Text(text),
-        Value::Blob(bytes) => sqlite::Value::Blob(bytes),
-        Value::Null => sqlite::Value::Null,
-    }
-}
-
-fn from_host(row: sqlite::RowResult) -> Row {
-    let value = |value| match value {
-        sqlite::Value::Integer(integer) => Value::Integer(integer),
-        sqlite::Value::Real(real) => Value::Real(real),
-        sqlite::Value::Text(text) => Value::Text(text),
-        sqlite::Value::Blob(bytes) => Value::Blob(bytes),
-        sqlite::Value::Null => Value::Null,
-    };
-    row.values.into_iter().map(value).collect()
-}
-
-fn db_error(error: sqlite::Error) -> DbError {
-    match error {
-        sqlite::Error::Io(message) => DbError::from_message(&message),
-        sqlite::Error::NoSuchDatabase | sqlite::Error::AccessDenied => {
-            DbError::no_database(error.to_string())
-        }
-        sqlite::Error::InvalidConnection | sqlite::Error::DatabaseFull => {
-            DbError::from_message(&error.to_string())
-        }
-    }
-}
+flow_window::host_sqlite_types!(sqlite);
