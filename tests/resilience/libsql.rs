@@ -263,8 +263,9 @@ fn a_token_that_the_server_refuses_is_a_503_that_names_it() {
     assert!(refused.text().contains("refuses the token"), "{refused:?}");
 }
 
+/// The limit does not hold for the cursors that Spin's client reads by.
 #[test]
-fn a_page_above_the_servers_limit_is_read_in_parts() {
+fn a_low_limit_of_the_servers_responses_is_not_in_the_way() {
     let database = Database::generated(20_000);
     let file = database.serve();
     let Some(served) = Served::over(&database, &["--max-response-size", "100KB"]) else {

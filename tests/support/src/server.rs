@@ -47,32 +47,24 @@ impl Database {
     /// A new server over it, with application variables set.
     #[track_caller]
     pub fn serve_with(&self, variables: &[(&str, &str)]) -> TestServer {
-        self.serve_from(
-            app(),
-            test_host::sqlite::Database::new(self.path()),
-            variables,
-        )
+        self.serve_from(app(), self.on_host(), variables)
     }
 
     /// A new server over it, whose host has one connection for all answers.
     #[track_caller]
     pub fn serve_on_one_connection(&self) -> TestServer {
-        self.serve_from(
-            app(),
-            test_host::sqlite::Database::new(self.path()).shared(),
-            &[],
-        )
+        self.serve_from(app(), self.on_host().shared(), &[])
     }
 
     /// A new server over it, whose host allows so many instances.
     #[track_caller]
     pub fn serve_with_instances(&self, instances: u32, variables: &[(&str, &str)]) -> TestServer {
         let app = App::load_with_instances(&manifest(), instances).expect("the component");
-        self.serve_from(
-            &app,
-            test_host::sqlite::Database::new(self.path()),
-            variables,
-        )
+        self.serve_from(&app, self.on_host(), variables)
+    }
+
+    fn on_host(&self) -> test_host::sqlite::Database {
+        test_host::sqlite::Database::new(self.path())
     }
 
     #[track_caller]
