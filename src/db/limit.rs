@@ -49,7 +49,7 @@ impl Progress {
                 flows: remaining,
             }));
         }
-        self.columns = KEY_COLUMNS;
+        self.columns = KEY_COLUMNS.into();
         self.page_rows = KEY_PAGE_ROWS;
         self.max_page_rows = KEY_PAGE_ROWS;
         let mut pages = MAX_KEY_PAGES;

@@ -5,6 +5,8 @@
 //! page fixes the largest id, and later pages hold no larger one. [`super::sql`] owns the SQL, [`crate::rows`] the
 //! packed text.
 
+use std::borrow::Cow;
+
 use super::limit::NextCursor;
 use super::reader::{Reader, unknown_form};
 use super::readiness::Readiness;
@@ -14,10 +16,11 @@ use super::{Database, DbError, DbErrorKind, Value};
 use crate::query::Query;
 use crate::query::cursor::{Cursor, CursorSeek};
 use crate::query::selection::Selection;
+use crate::rows::RecordError;
 use crate::rows::ends::{first_key, last_key};
 use crate::rows::reader::RecordReader;
-use crate::table::columns::SQL_LIST;
 use crate::table::key::RowKey;
+use crate::table::layout::Layout;
 use crate::table::state::TableState;
 
 /// Flows in the first page. The client waits for all of it before the first byte.
@@ -39,12 +42,24 @@ const MAX_STARTS: u32 = 4;
 /// A page as the database has returned it.
 #[derive(Debug)]
 pub struct Page {
-    /// The flows, for [`RecordReader`].
+    /// The flows.
     pub packed: Vec<u8>,
+    /// Their columns.
+    pub layout: Layout,
     /// Their number, by the database's own count.
     pub count: i64,
     /// Whether no page follows.
     pub last: bool,
+}
+
+impl Page {
+    /// Starts at the first flow.
+    ///
+    /// # Errors
+    /// As [`RecordReader::new`].
+    pub fn records(&self) -> Result<RecordReader<'_>, RecordError> {
+        RecordReader::new(&self.packed, self.count, &self.layout)
+    }
 }
 
 /// What is known of an answer when its first page has been read.
@@ -216,7 +231,8 @@ pub(super) struct Progress {
     cursor_row: Option<RowKey>,
     /// The largest id that the answer may hold; `None` before the first page.
     max_id: Option<i64>,
-    pub(super) columns: &'static str,
+    pub(super) columns: Cow<'static, str>,
+    layout: Layout,
     /// Flows to ask for in the next page.
     pub(super) page_rows: i64,
     /// The most flows to ask for in any page.
@@ -239,7 +255,8 @@ impl Progress {
                 .and_then(CursorSeek::key)
                 .filter(|key| key.id != i64::MAX),
             max_id: query.cursor.map(|cursor| cursor.max_id),
-            columns: SQL_LIST,
+            columns: query.layout.sql_list(),
+            layout: query.layout.clone(),
             page_rows: FIRST_PAGE_ROWS,
             max_page_rows,
             exhausted: false,
@@ -295,12 +312,13 @@ impl Progress {
             && first.count > limit
         {
             self.done = true;
-            let first = first.without_last()?;
+            let first = first.without_last(&self.layout)?;
             if first.count > 0 {
                 self.seek = self.seek_after(&first)?;
             }
             let page = Page {
                 packed: first.bytes,
+                layout: self.layout.clone(),
                 count: first.count,
                 last: true,
             };
@@ -372,7 +390,7 @@ impl Progress {
             max_id: self.max_id,
             row_limit,
             scan_limit,
-            columns: self.columns,
+            columns: &self.columns,
             cursor_row: self.cursor_row,
             kind,
         }
@@ -419,6 +437,7 @@ impl Progress {
         self.done = self.exhausted || self.remaining == Some(0);
         Ok(Page {
             packed: page.bytes,
+            layout: self.layout.clone(),
             count: page.count,
             last: self.done,
         })
@@ -437,7 +456,7 @@ impl Progress {
     /// The seek after the last flow of a page.
     fn seek_after(&self, page: &Packed) -> Result<Seek, DbError> {
         let ends = first_key(&page.bytes).zip(last_key(&page.bytes));
-        let (first, last) = ends.ok_or_else(|| page.fault())?;
+        let (first, last) = ends.ok_or_else(|| page.fault(&self.layout))?;
         let is_one_second = first.time == last.time && !self.selection.is_feed();
         Ok(if is_one_second {
             Seek::WithinSecond(last)
@@ -490,21 +509,21 @@ impl Packed {
         self.end = next.end;
     }
 
-    fn without_last(self) -> Result<Self, DbError> {
+    fn without_last(self, layout: &Layout) -> Result<Self, DbError> {
         let bytes = crate::rows::ends::without_last(&self.bytes);
         Ok(Self {
-            bytes: bytes.ok_or_else(|| self.fault())?,
+            bytes: bytes.ok_or_else(|| self.fault(layout))?,
             count: self.count.saturating_sub(1),
             end: ScanEnd::RowLimit,
         })
     }
 
     /// What is wrong with a page whose keys cannot be read: its first flow that cannot be written.
-    fn fault(&self) -> DbError {
+    fn fault(&self, layout: &Layout) -> DbError {
         let read = || {
-            let mut records = RecordReader::new(&self.bytes, self.count)?;
+            let mut records = RecordReader::new(&self.bytes, self.count, layout)?;
             while records.record()?.is_some() {}
-            Ok::<_, crate::rows::RecordError>(())
+            Ok::<_, RecordError>(())
         };
         DbError::internal(match read() {
             Err(error) => error.to_string(),

@@ -89,7 +89,7 @@ impl<D: Database> Export<D> {
         reader_timeout: Option<Duration>,
     ) -> Result<Self, ExportError> {
         let mut writer = PageWriter { encoder, gzip };
-        let mut records = RecordReader::new(&first.packed, first.count)?;
+        let mut records = first.records()?;
         let (bytes, _) = writer.chunk(&mut records, first.last, Flush::Now, usize::MAX)?;
         if first.last {
             let flows = writer.encoder.records();
@@ -187,7 +187,7 @@ impl<S: Sink> Output<'_, S> {
         writer: &mut PageWriter,
     ) -> Result<bool, ExportError> {
         let before = self.bytes;
-        let mut records = RecordReader::new(&page.packed, page.count)?;
+        let mut records = page.records()?;
         let mut more = true;
         while more {
             let chunk;

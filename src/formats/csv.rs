@@ -2,10 +2,13 @@
 //!
 //! A null is an empty field. An empty text is `""`, so that readers which care can tell them apart.
 
-use super::text::{Padded, TextFormat};
+use std::borrow::Cow;
+
+use super::text::{Label, Naming, Padded, TextFormat};
 use super::{End, FormatInfo};
 use crate::rows::raw_value::{RawValue, unquoted};
-use crate::table::columns::{COLUMN_COUNT, joined, joined_length};
+use crate::table::columns::{joined, joined_length};
+use crate::table::layout::Layout;
 
 pub(super) const INFO: FormatInfo = FormatInfo {
     name: "csv",
@@ -20,22 +23,36 @@ pub(super) struct Csv;
 const HEADER: &[u8] = &joined::<{ joined_length(",", "\r\n") }>(",", "\r\n");
 
 impl TextFormat for Csv {
-    const OPEN: &'static [u8] = HEADER;
+    const NAMING: Naming = Naming {
+        first: "",
+        next: ",",
+        behind: "",
+        closing: None,
+    };
+    const OPEN: &'static [u8] = b"";
     const BETWEEN: Padded = Padded::new(&[]);
     const CLOSE: &'static [u8] = b"";
-    const EMPTY: &'static [u8] = HEADER;
+    const EMPTY: &'static [u8] = b"";
     const BEGIN_RECORD: Padded = Padded::new(&[]);
     const END_RECORD: Padded = Padded::new(&["\r\n"]);
 
+    fn header(layout: &Layout) -> Option<Cow<'static, [u8]>> {
+        Some(if layout.is_all() {
+            HEADER.into()
+        } else {
+            (layout.field_names() + "\r\n").into_bytes().into()
+        })
+    }
+
     #[inline(always)]
-    fn fast_value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
-        comma(column, out);
+    fn fast_value(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>) {
+        comma(label, out);
         bare(value, out);
     }
 
     /// A text without comma, quote or line break stands bare. JSON escapes the last two by a backslash.
-    fn value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
-        comma(column, out);
+    fn value(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>) {
+        comma(label, out);
         match value.content() {
             None if value.bytes() == b"null" => {}
             Some(content) if content.has_any(b",\\") => quoted(value, out),
@@ -43,20 +60,20 @@ impl TextFormat for Csv {
         }
     }
 
-    /// A record whose `id` is no number. It has as many fields as any.
-    fn end(records: u64, end: &End, out: &mut Vec<u8>) {
+    /// A record whose first field is `end`. It has as many fields as any, and four at least.
+    fn end(records: u64, fields: usize, end: &End, out: &mut Vec<u8>) {
         let watermark = end.watermark.map(|id| id.to_string()).unwrap_or_default();
         let cursor = end.cursor.as_deref().unwrap_or_default();
-        let fields = ["end", &records.to_string(), &watermark, cursor];
-        let empty = COLUMN_COUNT.saturating_sub(fields.len());
-        let line = fields.join(",") + &",".repeat(empty) + "\r\n";
+        let said = ["end", &records.to_string(), &watermark, cursor];
+        let empty = fields.saturating_sub(said.len());
+        let line = said.join(",") + &",".repeat(empty) + "\r\n";
         out.extend_from_slice(line.as_bytes());
     }
 }
 
 #[inline(always)]
-fn comma(column: usize, out: &mut Vec<u8>) {
-    if column > 0 {
+fn comma(label: &Label, out: &mut Vec<u8>) {
+    if !label.is_first {
         out.push(b',');
     }
 }

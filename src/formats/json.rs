@@ -4,9 +4,8 @@
 //! that a record stays one line to any reader.
 
 use super::FormatInfo;
-use super::text::{Padded, TextFormat};
+use super::text::{Label, Naming, Padded, TextFormat};
 use crate::rows::raw_value::RawValue;
-use crate::table::columns::COLUMN_COUNT;
 
 pub(super) const INFO: FormatInfo = FormatInfo {
     name: "json",
@@ -18,6 +17,7 @@ pub(super) const INFO: FormatInfo = FormatInfo {
 pub(super) struct Json;
 
 impl TextFormat for Json {
+    const NAMING: Naming = NAMING;
     const OPEN: &'static [u8] = b"[";
     const BETWEEN: Padded = Padded::new(&[",\n"]);
     const CLOSE: &'static [u8] = b"]";
@@ -26,39 +26,37 @@ impl TextFormat for Json {
     const END_RECORD: Padded = Padded::new(&["}"]);
 
     #[inline(always)]
-    fn fast_value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
-        fast_member(column, value, out);
+    fn fast_value(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>) {
+        fast_member(label, value, out);
     }
 
-    fn value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
-        member(column, value, out);
+    fn value(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>) {
+        member(label, value, out);
     }
 }
 
-/// What stands before each value of a record.
-const JSON_KEYS: [Padded; COLUMN_COUNT] = Padded::around_names("{\"", ",\"", "\":");
+/// The keys of an object.
+pub(super) const NAMING: Naming = Naming {
+    first: "{\"",
+    next: ",\"",
+    behind: "\":",
+    closing: None,
+};
 
 /// A member of an object, whose value is copied.
 #[inline(always)]
-pub(super) fn fast_member(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
-    key(column, out);
+pub(super) fn fast_member(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>) {
+    label.before.append_to(out);
     value.append_to(out);
 }
 
 /// A member of an object. U+0085 starts with the byte 0xC2, U+2028 and U+2029 start with 0xE2.
-pub(super) fn member(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
-    key(column, out);
+pub(super) fn member(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>) {
+    label.before.append_to(out);
     if value.has_any(b"\xC2\xE2") {
         escaped(value.bytes(), out);
     } else {
         value.append_to(out);
-    }
-}
-
-#[inline(always)]
-fn key(column: usize, out: &mut Vec<u8>) {
-    if let Some(key) = JSON_KEYS.get(column) {
-        key.append_to(out);
     }
 }
 

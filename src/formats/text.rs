@@ -1,13 +1,17 @@
 //! What the formats that are text have in common: a buffer, and fixed text around records and values.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use super::{End, RecordWriter};
 use crate::rows::raw_value::{RawValue, append};
-use crate::table::columns::{COLUMN_COUNT, COLUMNS};
+use crate::table::columns::{COLUMN_COUNT, COLUMNS, Column};
+use crate::table::layout::Layout;
 
 /// A format that is text.
 pub(super) trait TextFormat {
+    /// What names a value.
+    const NAMING: Naming;
     /// Before the first record.
     const OPEN: &'static [u8];
     /// Between two records.
@@ -21,14 +25,82 @@ pub(super) trait TextFormat {
     /// Behind the values of a record.
     const END_RECORD: Padded;
 
+    /// The first line, of a format that names the fields there instead of [`Self::OPEN`] and [`Self::EMPTY`].
+    fn header(_layout: &Layout) -> Option<Cow<'static, [u8]>> {
+        None
+    }
+
     /// Appends a value of a fast record, with the text around it.
-    fn fast_value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>);
+    fn fast_value(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>);
 
     /// Appends any value, with the text around it.
-    fn value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>);
+    fn value(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>);
 
-    /// Appends the end that was asked for, where the format has none of its own.
-    fn end(_records: u64, _end: &End, _out: &mut Vec<u8>) {}
+    /// Appends the end that was asked for, where the format has none of its own. A record has so many fields.
+    fn end(_records: u64, _fields: usize, _end: &End, _out: &mut Vec<u8>) {}
+}
+
+/// What stands around a value, by the name of its field.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Naming {
+    /// Before the name of a record's first field.
+    pub(super) first: &'static str,
+    /// Before the name of any other field.
+    pub(super) next: &'static str,
+    /// Between the name and the value.
+    pub(super) behind: &'static str,
+    /// Before the name that follows the value; `None` where none follows. `behind` stands after that name as well.
+    pub(super) closing: Option<&'static str>,
+}
+
+/// The text around the values of one field.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Label {
+    /// Before a value.
+    pub(super) before: Padded,
+    /// Behind it.
+    pub(super) after: Padded,
+    /// Whether the field is a record's first.
+    pub(super) is_first: bool,
+}
+
+impl Label {
+    const fn new(naming: Naming, name: &str, is_first: bool) -> Self {
+        let Naming {
+            first,
+            next,
+            behind,
+            closing,
+        } = naming;
+        let lead = if is_first { first } else { next };
+        // A format whose records name no field has nothing between name and value.
+        let name = if behind.is_empty() { "" } else { name };
+        Self {
+            before: Padded::new(&[lead, name, behind]),
+            after: match closing {
+                Some(closing) => Padded::new(&[closing, name, behind]),
+                None => Padded::new(&[]),
+            },
+            is_first,
+        }
+    }
+
+    /// The labels of all columns.
+    const fn all(naming: Naming) -> [Self; COLUMN_COUNT] {
+        let mut all = [Self::new(naming, "", true); COLUMN_COUNT];
+        let (mut slots, mut columns) = (all.as_mut_slice(), COLUMNS.as_slice());
+        let mut is_first = true;
+        while let ([slot, more @ ..], [column, rest @ ..]) = (slots, columns) {
+            *slot = Self::new(naming, column.name, is_first);
+            (slots, columns, is_first) = (more, rest, false);
+        }
+        all
+    }
+
+    fn of(naming: Naming, fields: &[Column]) -> Vec<Self> {
+        let named = |(i, field): (usize, &Column)| Self::new(naming, field.name, i == 0);
+        fields.iter().enumerate().map(named).collect()
+    }
 }
 
 /// Writes records as text.
@@ -37,21 +109,32 @@ pub(super) struct TextWriter<F> {
     records: u64,
     /// The length of `out` where the last record began.
     before_record: usize,
+    header: Option<Cow<'static, [u8]>>,
+    labels: Cow<'static, [Label]>,
     format: PhantomData<F>,
 }
 
-impl<F> Default for TextWriter<F> {
-    fn default() -> Self {
+impl<F: TextFormat> TextWriter<F> {
+    /// The labels of a whole flow, known when compiling.
+    const ALL: &'static [Label; COLUMN_COUNT] = &Label::all(F::NAMING);
+}
+
+impl<F: TextFormat> RecordWriter for TextWriter<F> {
+    fn new(layout: &Layout) -> Self {
         Self {
             out: Vec::new(),
             records: 0,
             before_record: 0,
+            header: F::header(layout),
+            labels: if layout.is_all() {
+                Self::ALL.as_slice().into()
+            } else {
+                Label::of(F::NAMING, layout.fields()).into()
+            },
             format: PhantomData,
         }
     }
-}
 
-impl<F: TextFormat> RecordWriter for TextWriter<F> {
     fn reserve(&mut self, bytes: usize) {
         self.out.reserve(bytes);
     }
@@ -60,7 +143,8 @@ impl<F: TextFormat> RecordWriter for TextWriter<F> {
     fn begin_record(&mut self) {
         self.before_record = self.out.len();
         if self.records == 0 {
-            self.out.extend_from_slice(F::OPEN);
+            let open = self.header.as_deref().unwrap_or(F::OPEN);
+            self.out.extend_from_slice(open);
         } else {
             F::BETWEEN.append_to(&mut self.out);
         }
@@ -68,12 +152,21 @@ impl<F: TextFormat> RecordWriter for TextWriter<F> {
     }
 
     #[inline(always)]
-    fn fast_value(&mut self, column: usize, value: RawValue<'_>) {
-        F::fast_value(column, value, &mut self.out);
+    fn fast_value<const ALL: bool>(&mut self, field: usize, value: RawValue<'_>) {
+        let label = if ALL {
+            Self::ALL.get(field)
+        } else {
+            self.labels.get(field)
+        };
+        if let Some(label) = label {
+            F::fast_value(label, value, &mut self.out);
+        }
     }
 
-    fn value(&mut self, column: usize, value: RawValue<'_>) {
-        F::value(column, value, &mut self.out);
+    fn value(&mut self, field: usize, value: RawValue<'_>) {
+        if let Some(label) = self.labels.get(field) {
+            F::value(label, value, &mut self.out);
+        }
     }
 
     #[inline(always)]
@@ -100,13 +193,13 @@ impl<F: TextFormat> RecordWriter for TextWriter<F> {
     }
 
     fn finish(&mut self, end: Option<&End>) {
-        self.out.extend_from_slice(if self.records == 0 {
-            F::EMPTY
-        } else {
-            F::CLOSE
+        self.out.extend_from_slice(match &self.header {
+            _ if self.records > 0 => F::CLOSE,
+            Some(header) => header,
+            None => F::EMPTY,
         });
         if let Some(end) = end {
-            F::end(self.records, end, &mut self.out);
+            F::end(self.records, self.labels.len(), end, &mut self.out);
         }
     }
 }
@@ -132,34 +225,19 @@ pub(super) struct Padded {
 }
 
 impl Padded {
-    /// The text of these parts; in a const a text longer than the chunk does not compile.
+    /// The text of these parts. A part that the chunk has no room for is left out; no field's name is that long.
     pub(super) const fn new(mut parts: &[&str]) -> Self {
         let mut chunk = [0; CHUNK];
         let mut length: usize = 0;
         while let [part, rest @ ..] = parts {
             let (_, room) = chunk.split_at_mut(length);
-            let (text, _) = room.split_at_mut(part.len());
-            text.copy_from_slice(part.as_bytes());
-            length = length.saturating_add(part.len());
+            if let Some((text, _)) = room.split_at_mut_checked(part.len()) {
+                text.copy_from_slice(part.as_bytes());
+                length = length.saturating_add(part.len());
+            }
             parts = rest;
         }
         Self { chunk, length }
-    }
-
-    /// Each column's name between `before` and `after`; before the first column stands `first`.
-    pub(super) const fn around_names(
-        first: &str,
-        before: &str,
-        after: &str,
-    ) -> [Self; COLUMN_COUNT] {
-        let mut all = [Self::new(&[]); COLUMN_COUNT];
-        let (mut slots, mut columns) = (all.as_mut_slice(), COLUMNS.as_slice());
-        let mut lead = first;
-        while let ([slot, more @ ..], [column, rest @ ..]) = (slots, columns) {
-            *slot = Self::new(&[lead, column.name, after]);
-            (slots, columns, lead) = (more, rest, before);
-        }
-        all
     }
 
     /// Appends the text.

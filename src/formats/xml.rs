@@ -6,9 +6,8 @@
 use quick_xml::escape::partial_escape;
 
 use super::FormatInfo;
-use super::text::{Padded, TextFormat};
+use super::text::{Label, Naming, Padded, TextFormat};
 use crate::rows::raw_value::{RawValue, unquoted};
-use crate::table::columns::COLUMN_COUNT;
 
 pub(super) const INFO: FormatInfo = FormatInfo {
     name: "xml",
@@ -20,6 +19,12 @@ pub(super) const INFO: FormatInfo = FormatInfo {
 pub(super) struct Xml;
 
 impl TextFormat for Xml {
+    const NAMING: Naming = Naming {
+        first: "<",
+        next: "<",
+        behind: ">",
+        closing: Some("</"),
+    };
     const OPEN: &'static [u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records>\n";
     const BETWEEN: Padded = Padded::new(&["\n"]);
     const CLOSE: &'static [u8] = b"\n</records>";
@@ -28,37 +33,30 @@ impl TextFormat for Xml {
     const END_RECORD: Padded = Padded::new(&["</record>"]);
 
     #[inline(always)]
-    fn fast_value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
-        element(column, out, |out| {
+    fn fast_value(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>) {
+        element(label, out, |out| {
             value.content().unwrap_or(value).append_to(out);
         });
     }
 
     /// Text that needs no escape is copied. JSON has escaped control characters by a backslash; U+FFFE and U+FFFF
     /// start with the byte 0xEF.
-    fn value(column: usize, value: RawValue<'_>, out: &mut Vec<u8>) {
+    fn value(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>) {
         match value.content() {
             None if value.bytes() == b"null" => {}
             Some(content) if content.has_any(b"\\<>&\xEF") => {
-                element(column, out, |out| escaped(value, out));
+                element(label, out, |out| escaped(value, out));
             }
-            _ => Self::fast_value(column, value, out),
+            _ => Self::fast_value(label, value, out),
         }
     }
 }
 
-/// The tags before and behind each value of a record.
-const OPEN_TAGS: [Padded; COLUMN_COUNT] = Padded::around_names("<", "<", ">");
-const CLOSE_TAGS: [Padded; COLUMN_COUNT] = Padded::around_names("</", "</", ">");
-
 #[inline(always)]
-fn element(column: usize, out: &mut Vec<u8>, write: impl Fn(&mut Vec<u8>)) {
-    let (Some(open), Some(close)) = (OPEN_TAGS.get(column), CLOSE_TAGS.get(column)) else {
-        return;
-    };
-    open.append_to(out);
+fn element(label: &Label, out: &mut Vec<u8>, write: impl Fn(&mut Vec<u8>)) {
+    label.before.append_to(out);
     write(out);
-    close.append_to(out);
+    label.after.append_to(out);
 }
 
 #[cold]

@@ -24,6 +24,7 @@ impl Representation {
             selection,
             limit,
             format,
+            layout,
             cursor,
             end,
             // The lineage decides whether there is an answer, and changes nothing in it.
@@ -31,8 +32,13 @@ impl Representation {
         } = query;
         let limit = limit.map(|limit| limit.to_string()).unwrap_or_default();
         let cursor = cursor.map(|cursor| cursor.encode(selection.digest()));
+        let columns = if layout.is_all() {
+            String::new()
+        } else {
+            format!("columns={}\n", layout.field_names())
+        };
         let text = format!(
-            "form={FORMAT_VERSION}\n{}limit={limit}\ncursor={}\nend={end}\nformat={}\ncoding={}\n",
+            "form={FORMAT_VERSION}\n{}{columns}limit={limit}\ncursor={}\nend={end}\nformat={}\ncoding={}\n",
             selection.wire_text(),
             cursor.unwrap_or_default(),
             format.name(),
@@ -114,6 +120,9 @@ mod tests {
             tag("", ContentEncoding::Gzip, 0, 1),
             tag("format=csv", ContentEncoding::Identity, 0, 1),
             tag("limit=1", ContentEncoding::Identity, 0, 1),
+            tag("columns=id", ContentEncoding::Identity, 0, 1),
+            tag("columns=id,time", ContentEncoding::Identity, 0, 1),
+            tag("columns=time,id", ContentEncoding::Identity, 0, 1),
             tag("after_id=1", ContentEncoding::Identity, 0, 1),
             tag("scanned_after=1", ContentEncoding::Identity, 0, 1),
             tag("end=1", ContentEncoding::Identity, 0, 1),

@@ -69,6 +69,8 @@ pub enum Access {
 pub enum QueryPolicy {
     /// The parameters of flows.
     Parameters,
+    /// The columns alone.
+    Columns,
     /// Nothing: a parameter is refused.
     Empty,
     /// Anything: no probe may fail for a parameter.
@@ -115,6 +117,7 @@ pub const ROUTES: [Route; 5] = [
         operation: Operation::GetBigquerySchema,
         operation_id: "get_bigquery_schema",
         summary: "The schema for loading into BigQuery",
+        query: QueryPolicy::Columns,
         ..BASE
     },
     BASE,
@@ -170,7 +173,7 @@ pub async fn dispatch<D: Database>(
     match route.operation {
         Operation::StreamFlows => flows::stream_flows(&context).await,
         Operation::GetExtent => extent::get_extent(&context).await,
-        Operation::GetBigquerySchema => documents::get_document(&context, openapi::BIGQUERY_SCHEMA),
+        Operation::GetBigquerySchema => documents::get_bigquery_schema(&context),
         Operation::GetOpenapi => documents::get_document(&context, openapi::DOCUMENT),
         Operation::GetHealth => health::get_health(&context).await,
     }

@@ -7,6 +7,7 @@
 //! - [`urlencoded`]: escapes, and the query string that continues an answer
 
 use crate::formats::Format;
+use crate::table::layout::Layout;
 use cursor::Cursor;
 use selection::Selection;
 
@@ -25,6 +26,8 @@ pub struct Query {
     pub limit: Option<i64>,
     /// How they are written.
     pub format: Format,
+    /// Which columns are written, in which order.
+    pub layout: Layout,
     /// Where an earlier answer of the same selection stopped.
     pub cursor: Option<Cursor>,
     /// Whether a format without an end of its own gets one.

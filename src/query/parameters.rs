@@ -1,4 +1,4 @@
-//! The list of parameters: eight of their own, and one filter for each column that has one.
+//! The list of parameters: nine of their own, and one filter for each column that has one.
 
 use crate::formats::Format;
 use crate::table::columns::{COLUMNS, Column, ColumnType};
@@ -25,6 +25,8 @@ pub enum ParameterKind {
     Format,
     /// A cursor.
     Cursor,
+    /// Names of columns, each once, with commas between them.
+    Columns,
     /// A switch, which 1 turns on.
     Switch,
     /// A lineage: 16 hexadecimal digits in lower case.
@@ -72,6 +74,14 @@ pub const FORMAT: Parameter = Parameter {
     description: "wins over the path's ending, which wins over `Accept`",
 };
 
+/// The columns of a record.
+pub const COLUMNS_PARAMETER: Parameter = Parameter {
+    name: "columns",
+    kind: ParameterKind::Columns,
+    expected: "names of columns, each once, with commas between them",
+    description: "only these columns, in this order; absent: all",
+};
+
 /// Where to continue.
 pub const CURSOR: Parameter = Parameter {
     name: "cursor",
@@ -105,11 +115,12 @@ pub const LINEAGE: Parameter = Parameter {
 };
 
 /// The parameters that are not filters.
-const OWN: [Parameter; 8] = [
+const OWN: [Parameter; 9] = [
     SCANNED_AFTER,
     SCANNED_BEFORE,
     LIMIT,
     FORMAT,
+    COLUMNS_PARAMETER,
     CURSOR,
     AFTER_ID,
     END,

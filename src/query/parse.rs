@@ -4,14 +4,15 @@ use std::borrow::Cow;
 
 use super::cursor::Cursor;
 use super::parameters::{
-    AFTER_ID, CURSOR, END, FORMAT, LIMIT, LINEAGE, PARAMETER_COUNT, PARAMETERS, Parameter,
-    ParameterKind, SCANNED_AFTER, SCANNED_BEFORE,
+    AFTER_ID, COLUMNS_PARAMETER, CURSOR, END, FORMAT, LIMIT, LINEAGE, PARAMETER_COUNT, PARAMETERS,
+    Parameter, ParameterKind, SCANNED_AFTER, SCANNED_BEFORE,
 };
 use super::selection::{Filter, Selection, Values};
 use super::urlencoded::{check_length, decode};
 use super::{NotAcceptable, ParamError, Query};
 use crate::formats::Format;
-use crate::table::columns::{Column, ColumnType};
+use crate::table::columns::{COLUMNS, Column, ColumnType};
+use crate::table::layout::Layout;
 
 impl Query {
     /// Reads the query string of a request. `default_format` is the format where no parameter names one.
@@ -47,6 +48,7 @@ impl Query {
                 Some(name) => Format::from_name(name).ok_or_else(|| unexpected(&FORMAT, name))?,
                 None => default_format.map_err(ParamError::NotAcceptable)?,
             },
+            layout: given.layout()?,
             cursor: match given.one(&CURSOR) {
                 Some(text) => Some(Cursor::decode(text, selection.digest()).map_err(|what| {
                     ParamError::invalid(CURSOR.name, format!("cursor {text:?} {what}"))
@@ -66,6 +68,23 @@ pub fn format_parameter(query: &str) -> Option<Format> {
         is_format.then(|| decode(name, value).ok()).flatten()
     });
     Format::from_name(&given?)
+}
+
+/// Reads the query string of a path that takes no parameter but the columns.
+///
+/// # Errors
+/// As [`Query::parse`].
+pub fn columns_alone(query: &str) -> Result<Layout, ParamError> {
+    check_length(query)?;
+    let given = Given::read(query)?;
+    let mut others = PARAMETERS.iter().zip(&given.0);
+    let other = others
+        .find(|(parameter, values)| parameter.kind != ParameterKind::Columns && !values.is_empty());
+    if let Some((Parameter { name, .. }, _)) = other {
+        let detail = format!("{name:?} is no parameter here, expected columns");
+        return Err(ParamError::invalid(name, detail));
+    }
+    given.layout()
 }
 
 /// Checks the query string of a path that takes no parameter.
@@ -132,6 +151,29 @@ impl<'a> Given<'a> {
             }
         }
         Ok(filters)
+    }
+
+    fn layout(&self) -> Result<Layout, ParamError> {
+        let Some(list) = self.one(&COLUMNS_PARAMETER) else {
+            return Ok(Layout::ALL);
+        };
+        let mut selected: Vec<Column> = Vec::new();
+        for name in list.split(',') {
+            let column = COLUMNS.iter().find(|column| column.name == name);
+            match column {
+                Some(column) if !selected.contains(column) => selected.push(*column),
+                Some(_) => {
+                    let detail = format!("columns has {name} more than once, expected once");
+                    return Err(ParamError::invalid(COLUMNS_PARAMETER.name, detail));
+                }
+                None => {
+                    let known = COLUMNS.map(|column| column.name).join(", ");
+                    let detail = format!("columns has {name:?}, expected some of {known}");
+                    return Err(ParamError::invalid(COLUMNS_PARAMETER.name, detail));
+                }
+            }
+        }
+        Ok(Layout::select(&selected))
     }
 
     fn integer(&self, parameter: &Parameter) -> Result<Option<i64>, ParamError> {
@@ -233,6 +275,7 @@ mod tests {
             selection,
             limit: None,
             format: Format::Json,
+            layout: Layout::ALL,
             cursor: None,
             end: false,
             lineage: None,
@@ -261,6 +304,23 @@ mod tests {
                 ),
             );
         }
+    }
+
+    #[test]
+    fn columns_are_taken_in_their_order_and_each_once() {
+        let fields = |query| parse(query).layout.field_names();
+        assert_eq!(fields("columns=byte_count,id"), "byte_count,id");
+        assert_eq!(fields("columns=id%2Ctime"), "id,time");
+        assert!(parse("").layout.is_all());
+        let twice = "columns has id more than once, expected once";
+        refused("columns=id,time,id", twice);
+        for wrong in ["", ",id", "id,", "ID", " id", "id;time", "rowid", "*"] {
+            let detail = error_detail(&format!("columns={wrong}"));
+            assert!(detail.ends_with("expected some of id, time, duration, src_comp, src_port, dst_comp, dst_port, protocol, packet_count, byte_count"), "{detail}");
+        }
+        let alone = columns_alone("columns=id&scanned_after=1").unwrap_err();
+        let detail = "\"scanned_after\" is no parameter here, expected columns".to_owned();
+        assert_eq!(alone, ParamError::invalid("scanned_after", detail));
     }
 
     #[test]

@@ -94,6 +94,24 @@ def is_integer(text, least=-(2**63)):
     return re.fullmatch(r"-?[0-9]+", text) is not None and least <= int(text) < 2**63
 
 
+COLUMNS = (
+    "id",
+    "time",
+    "duration",
+    "src_comp",
+    "src_port",
+    "dst_comp",
+    "dst_port",
+    "protocol",
+    "packet_count",
+    "byte_count",
+)
+
+
+def is_columns(names):
+    return len(set(names)) == len(names) and set(names) <= set(COLUMNS)
+
+
 #: What one value of a parameter has to look like in a URL.
 VALID = {
     "scanned_after": is_integer,
@@ -102,6 +120,7 @@ VALID = {
     "limit": lambda text: is_integer(text, 0),
     "cursor": lambda text: text in CURSORS,
     "format": lambda text: text in ("json", "xml", "ndjson", "csv"),
+    "columns": lambda text: is_columns(text.split(",")),
     "end": lambda text: text == "1",
     "lineage": lambda text: re.fullmatch("[0-9a-f]{16}", text) is not None,
     "src_comp": bool,

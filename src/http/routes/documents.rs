@@ -2,9 +2,11 @@
 
 use crate::db::Database;
 use crate::http::etag;
+use crate::http::openapi::bigquery_schema;
 use crate::http::problem::Problem;
 use crate::http::request::{Request, RequestContext};
 use crate::http::response::Response;
+use crate::query::parse::columns_alone;
 
 /// A JSON document with an entity tag of its bytes.
 pub(super) fn get_document<D: Database>(
@@ -22,4 +24,12 @@ pub(super) fn get_document<D: Database>(
     let cached = [("etag", etag), ("cache-control", "no-cache".to_owned())];
     response.headers.extend(cached);
     Ok(response)
+}
+
+/// The schema for loading flows of the columns that are asked for.
+pub(super) fn get_bigquery_schema<D: Database>(
+    context: &RequestContext<'_, D, impl Request>,
+) -> Result<Response<D>, Problem> {
+    let layout = columns_alone(context.query)?;
+    get_document(context, &bigquery_schema(layout.fields()))
 }

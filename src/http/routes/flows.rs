@@ -54,7 +54,7 @@ pub(super) async fn stream_flows<D: Database>(
         context.readiness.database(),
         &first,
         rest,
-        Encoder::new(query.format, end),
+        Encoder::new(query.format, &query.layout, end),
         GzipEncoder::new(encoding),
         context.settings.reader_timeout,
     )?;

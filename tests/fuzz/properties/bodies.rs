@@ -3,6 +3,7 @@
 use flow_window::formats::{Encoder, End, Format};
 use flow_window::rows::RecordError;
 use flow_window::rows::reader::RecordReader;
+use flow_window::table::layout::Layout;
 use support::random::Random;
 use support::records::{Cell, Record, as_seen_through, parse};
 
@@ -25,11 +26,11 @@ pub fn write(
     end: Option<End>,
     mut size: impl FnMut() -> usize,
 ) -> Written {
-    let mut encoder = Encoder::new(format, end);
+    let mut encoder = Encoder::new(format, &Layout::ALL, end);
     let mut body = Vec::new();
     let mut write = || -> Result<(), RecordError> {
         for page in pages {
-            let mut records = RecordReader::new(page.packed, page.count)?;
+            let mut records = RecordReader::new(page.packed, page.count, &Layout::ALL)?;
             while encoder.write(&mut records, size())? {
                 body.append(&mut encoder.take());
             }

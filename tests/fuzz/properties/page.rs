@@ -6,6 +6,7 @@ use flow_window::rows::raw_value::RawValue;
 use flow_window::rows::reader::RecordReader;
 use flow_window::table::columns::{COLUMN_COUNT, COLUMNS, ColumnType};
 use flow_window::table::key::RowKey;
+use flow_window::table::layout::Layout;
 use serde_json::Value;
 use support::random::Random;
 use support::records::{Cell, Record};
@@ -30,7 +31,7 @@ pub fn check(bytes: &[u8]) {
         count,
     });
     let Ok(text) = std::str::from_utf8(bytes) else {
-        assert!(RecordReader::new(bytes, count).is_err());
+        assert!(RecordReader::new(bytes, count, &Layout::ALL).is_err());
         return;
     };
     for other in [count - 1, count + 1] {
@@ -224,7 +225,7 @@ fn walk(bytes: &[u8], count: i64) -> Walked {
     let walked = walk_by(bytes, count, |_| None);
     let plain_first = walk_by(bytes, count, |records| {
         let mut pieces = Vec::new();
-        let plain = records.fast_record(|_, piece| pieces.push(text(piece)));
+        let plain = records.fast_record::<true>(|_, piece| pieces.push(text(piece)));
         plain.then_some(pieces)
     });
     assert_eq!(plain_first, walked);
@@ -238,7 +239,7 @@ fn walk_by(
 ) -> Walked {
     let mut walked = Vec::new();
     let mut walk = || -> Result<(), RecordError> {
-        let mut records = RecordReader::new(bytes, count)?;
+        let mut records = RecordReader::new(bytes, count, &Layout::ALL)?;
         loop {
             if let Some(pieces) = plain(&mut records) {
                 walked.push(pieces);
@@ -247,7 +248,7 @@ fn walk_by(
             let Some(record) = records.record()? else {
                 return Ok(());
             };
-            walked.push(record.into_iter().map(text).collect());
+            walked.push(record.values().iter().copied().map(text).collect());
         }
     };
     let result = walk().map_err(|error| error.to_string());

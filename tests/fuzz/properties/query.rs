@@ -11,8 +11,9 @@ use flow_window::query::cursor::{Cursor, CursorSeek};
 use flow_window::query::parameters::{PARAMETERS, ParameterKind};
 use flow_window::query::selection::{Filter, Selection, Values};
 use flow_window::query::urlencoded::{MAX_LENGTH, with_cursor};
-use flow_window::table::columns::ColumnType;
+use flow_window::table::columns::{COLUMNS, Column, ColumnType};
 use flow_window::table::key::RowKey;
+use flow_window::table::layout::Layout;
 use flow_window::table::state::Guard;
 use support::records::in_xml;
 
@@ -118,6 +119,7 @@ fn reference(query: &str, fallback: FormatPreference<'_>) -> (Option<Query>, Fau
                 value.len() == 16 && value.bytes().all(|b| b"0123456789abcdef".contains(&b))
             }),
             ParameterKind::Switch => values.iter().all(|value| value == "1"),
+            ParameterKind::Columns => values.iter().all(|list| columns(list).is_some()),
             ParameterKind::Cursor => true,
         };
         if !right || (values.len() > 1 && !repeats) {
@@ -152,12 +154,26 @@ fn reference(query: &str, fallback: FormatPreference<'_>) -> (Option<Query>, Fau
     let read = Query {
         limit: integers.get("limit").copied(),
         format: format.unwrap_or_default(),
+        layout: first("columns")
+            .and_then(columns)
+            .map_or(Layout::ALL, |columns| Layout::select(&columns)),
         cursor: cursor.and_then(Result::ok),
         end: first("end") == Some("1"),
         lineage: first("lineage").map(str::to_owned),
         selection,
     };
     (faults.is_empty().then_some(read), faults)
+}
+
+/// The columns that a list names; `None` where one is unknown or comes twice.
+fn columns(list: &str) -> Option<Vec<Column>> {
+    let names: Vec<_> = list.split(',').collect();
+    let distinct: BTreeSet<_> = names.iter().collect();
+    let columns: Vec<_> = names
+        .iter()
+        .filter_map(|name| COLUMNS.into_iter().find(|column| column.name == *name))
+        .collect();
+    (columns.len() == names.len() && distinct.len() == names.len()).then_some(columns)
 }
 
 fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
