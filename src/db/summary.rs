@@ -38,11 +38,13 @@ pub struct Extent {
     pub lineage: Option<String>,
 }
 
-/// Reads the ends of the table.
+/// Reads the ends of the table, and the state that they belong to.
 ///
 /// # Errors
 /// As [`read_state`].
-pub async fn read_extent<D: Database>(readiness: &Readiness<D>) -> Result<Extent, DbError> {
+pub async fn read_extent<D: Database>(
+    readiness: &Readiness<D>,
+) -> Result<(Extent, TableState), DbError> {
     readiness
         .over_table(async |database, kind| {
             let mut reader = Reader::open(database, kind).await?;
@@ -56,13 +58,14 @@ pub async fn read_extent<D: Database>(readiness: &Readiness<D>) -> Result<Extent
                 Value::Integer(end) => Some(*end),
                 _ => None,
             };
-            Ok(Extent {
+            let extent = Extent {
                 first_time: integer(first_time),
                 last_time: integer(last_time),
                 first_id: integer(first_id),
                 last_id: integer(last_id),
                 lineage: state.lineage(),
-            })
+            };
+            Ok((extent, state))
         })
         .await
 }

@@ -1,6 +1,7 @@
 //! An answer on its way out: pages become records, records a format, the format a body.
 //!
 //! - [`pipeline`]: the body, whole or streamed, with read-ahead and back-pressure
+//! - [`counts`]: flows that are counted instead of written
 //! - [`gzip`]: content encodings
 
 use std::io;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use crate::db::DbError;
 use crate::rows::RecordError;
 
+pub mod counts;
 pub mod gzip;
 pub mod pipeline;
 
@@ -23,6 +25,10 @@ pub enum ExportError {
     Gzip(io::Error),
     /// The client has taken nothing for so long.
     ReaderStalled(Duration),
+    /// This sum takes more than 64 bits.
+    Overflow(&'static str),
+    /// This column has more values than can be counted.
+    TooManyValues(&'static str),
 }
 
 impl From<DbError> for ExportError {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use futures::future::{Either, select};
 
 use super::ExportError;
+use super::counts::Counts;
 use super::gzip::{Flush, GzipEncoder};
 use crate::db::pager::{Page, Pager};
 use crate::db::{Database, DbError};
@@ -84,15 +85,15 @@ impl<D: Database> Export<D> {
         database: &D,
         first: &Page,
         pager: Pager<D>,
-        encoder: Encoder,
+        content: Content,
         gzip: GzipEncoder,
         reader_timeout: Option<Duration>,
     ) -> Result<Self, ExportError> {
-        let mut writer = PageWriter { encoder, gzip };
+        let mut writer = PageWriter { content, gzip };
         let mut records = first.records()?;
         let (bytes, _) = writer.chunk(&mut records, first.last, Flush::Now, usize::MAX)?;
         if first.last {
-            let flows = writer.encoder.records();
+            let flows = writer.content.records();
             return Ok(Self::Full { bytes, flows });
         }
         Ok(Self::Stream(Box::new(Stream {
@@ -128,16 +129,59 @@ impl<D: Database> Stream<D> {
         };
         let end = write_pages(&mut output, first, pager, &mut writer, &read_ahead).await;
         Outcome {
-            flows: writer.encoder.records(),
+            flows: writer.content.records(),
             bytes: output.bytes,
             end,
         }
     }
 }
 
+/// What becomes of the flows of a body.
+pub enum Content {
+    /// They are written.
+    Flows(Encoder),
+    /// They are counted.
+    Counts(Box<Counts>),
+}
+
+impl Content {
+    /// Takes flows of a page until the chunk has `full` bytes; returns whether the page has more.
+    fn write(&mut self, records: &mut RecordReader<'_>, full: usize) -> Result<bool, ExportError> {
+        match self {
+            Self::Flows(encoder) => Ok(encoder.write(records, full)?),
+            Self::Counts(counts) => counts.add(records).map(|()| false),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), ExportError> {
+        match self {
+            Self::Flows(encoder) => {
+                encoder.finish();
+                Ok(())
+            }
+            Self::Counts(counts) => counts.finish(),
+        }
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        match self {
+            Self::Flows(encoder) => encoder.take(),
+            Self::Counts(counts) => counts.take(),
+        }
+    }
+
+    /// Records written so far.
+    fn records(&self) -> u64 {
+        match self {
+            Self::Flows(encoder) => encoder.records(),
+            Self::Counts(counts) => counts.records(),
+        }
+    }
+}
+
 /// Makes chunks of pages.
 struct PageWriter {
-    encoder: Encoder,
+    content: Content,
     gzip: GzipEncoder,
 }
 
@@ -150,13 +194,13 @@ impl PageWriter {
         flush: Flush,
         full: usize,
     ) -> Result<(Vec<u8>, bool), ExportError> {
-        let more = self.encoder.write(records, full)?;
+        let more = self.content.write(records, full)?;
         let is_end = is_last_page && !more;
         if is_end {
-            self.encoder.finish();
+            self.content.finish()?;
         }
         let flush = if is_end { Flush::End } else { flush };
-        Ok((self.gzip.chunk(self.encoder.take(), flush)?, more))
+        Ok((self.gzip.chunk(self.content.take(), flush)?, more))
     }
 }
 

@@ -4,6 +4,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::problem::Problem;
 use crate::export::gzip::ContentEncoding;
+use crate::formats::Format;
 use crate::query::Query;
 use crate::table::state::TableState;
 
@@ -41,6 +42,16 @@ impl Representation {
             "form={FORMAT_VERSION}\n{}{columns}limit={limit}\ncursor={}\nend={end}\nformat={}\ncoding={}\n",
             selection.wire_text(),
             cursor.unwrap_or_default(),
+            format.name(),
+            encoding.name(),
+        );
+        Self(xxh64(text.as_bytes(), SEED))
+    }
+
+    /// The representation of counts, in a content encoding. `question` tells one question from another.
+    pub fn of_counts(question: &str, format: Format, encoding: ContentEncoding) -> Self {
+        let text = format!(
+            "form={FORMAT_VERSION}\n{question}format={}\ncoding={}\n",
             format.name(),
             encoding.name(),
         );
@@ -91,7 +102,6 @@ pub fn check_if_match(if_match: Option<&str>, etag: Option<&str>) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::Format;
     use crate::table::state::{Guard, Version};
 
     fn state(content: i64, max_id: i64) -> TableState {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::routes;
 use crate::db::{DbError, DbErrorKind};
 use crate::export::ExportError;
+use crate::export::counts::{MAX_VALUE_BYTES, MAX_VALUES};
 use crate::formats::Format;
 use crate::query::urlencoded::MAX_LENGTH;
 use crate::query::{NotAcceptable, ParamError};
@@ -35,6 +36,8 @@ pub enum ProblemKind {
     PreconditionFailed,
     /// The query is longer than a `Link` has room for.
     TooLong,
+    /// There are more values than can be counted: a smaller window or a filter helps.
+    TooManyValues,
     /// The database lacks what the service needs; the detail says what to run.
     NotReady,
     /// The database stays locked: trying again helps.
@@ -45,7 +48,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, in the order of status.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidParameter,
         Self::Unauthorized,
         Self::NotFound,
@@ -54,6 +57,7 @@ impl ProblemKind {
         Self::Gone,
         Self::PreconditionFailed,
         Self::TooLong,
+        Self::TooManyValues,
         Self::Internal,
         Self::NotReady,
         Self::Busy,
@@ -70,6 +74,7 @@ impl ProblemKind {
             Self::Gone => 410,
             Self::PreconditionFailed => 412,
             Self::TooLong => 414,
+            Self::TooManyValues => 422,
             Self::Internal => 500,
             Self::NotReady | Self::Busy => 503,
         }
@@ -86,6 +91,7 @@ impl ProblemKind {
             Self::Gone => "urn:problem-type:flow-window:gone",
             Self::PreconditionFailed => "urn:problem-type:flow-window:precondition-failed",
             Self::TooLong => "urn:problem-type:flow-window:uri-too-long",
+            Self::TooManyValues => "urn:problem-type:flow-window:too-many-values",
             Self::Internal => "urn:problem-type:flow-window:internal-error",
             Self::NotReady => "urn:problem-type:flow-window:database-not-ready",
             Self::Busy => "urn:problem-type:flow-window:database-busy",
@@ -103,6 +109,7 @@ impl ProblemKind {
             Self::Gone => "Gone",
             Self::PreconditionFailed => "Precondition failed",
             Self::TooLong => "URI too long",
+            Self::TooManyValues => "Too many values",
             Self::Internal => "Internal error",
             Self::NotReady => "Database not ready",
             Self::Busy => "Database busy",
@@ -153,6 +160,14 @@ impl From<ExportError> for Problem {
                 "the client has taken nothing for {} s; its connection is cut",
                 timeout.as_secs()
             ),
+            ExportError::Overflow(sum) => format!("the sum of {sum} takes more than 64 bits"),
+            ExportError::TooManyValues(column) => {
+                let detail = format!(
+                    "{column} has more than {MAX_VALUES} values or {MAX_VALUE_BYTES} bytes of them here; ask for a \
+                     smaller window or with a filter"
+                );
+                return Self::new(ProblemKind::TooManyValues, detail);
+            }
         };
         Self::new(ProblemKind::Internal, detail)
     }

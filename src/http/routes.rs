@@ -3,6 +3,7 @@
 //! A route is one row of the list and one handler in `routes/`. A handler is thin: it reads what the status depends
 //! on, and says what the answer is.
 
+mod counts;
 mod documents;
 mod extent;
 pub mod flows;
@@ -16,6 +17,9 @@ use super::request::{Request, RequestContext};
 use super::response::Response;
 use crate::db::Database;
 use crate::formats::Format;
+use crate::query::parameters::{
+    HISTOGRAM_PARAMETERS, PARAMETERS, Parameter, SCHEMA_PARAMETERS, TOP_PARAMETERS,
+};
 use crate::query::parse::refuse_any;
 
 /// A route.
@@ -45,6 +49,10 @@ pub struct Route {
 pub enum Operation {
     /// The flows of a window.
     StreamFlows,
+    /// Flows, counted by time.
+    GetHistogram,
+    /// Flows, counted by the values of a field.
+    GetTop,
     /// The ends of the table.
     GetExtent,
     /// The schema for loading into BigQuery.
@@ -65,12 +73,10 @@ pub enum Access {
 }
 
 /// What the query string of a route may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum QueryPolicy {
-    /// The parameters of flows.
-    Parameters,
-    /// The columns alone.
-    Columns,
+    /// These parameters.
+    Parameters(&'static [Parameter]),
     /// Nothing: a parameter is refused.
     Empty,
     /// Anything: no probe may fail for a parameter.
@@ -79,6 +85,12 @@ pub enum QueryPolicy {
 
 /// Where flows are.
 pub const FLOWS: &str = "/api/v1/stream/flows";
+
+/// Where flows are counted by time.
+pub const HISTOGRAM: &str = "/api/v1/flows/histogram";
+
+/// Where the values with the most are.
+pub const TOP: &str = "/api/v1/flows/top";
 
 /// What most routes share: the token is needed, no parameter is taken, the table is not read.
 const BASE: Route = Route {
@@ -93,13 +105,33 @@ const BASE: Route = Route {
 };
 
 /// Every route.
-pub const ROUTES: [Route; 5] = [
+pub const ROUTES: [Route; 7] = [
     Route {
         path: FLOWS,
         operation: Operation::StreamFlows,
         operation_id: "stream_flows",
         summary: "The flows of a window",
-        query: QueryPolicy::Parameters,
+        query: QueryPolicy::Parameters(&PARAMETERS),
+        reads_table: true,
+        takes_extension: true,
+        ..BASE
+    },
+    Route {
+        path: HISTOGRAM,
+        operation: Operation::GetHistogram,
+        operation_id: "get_histogram",
+        summary: "Flows, packets and bytes by time",
+        query: QueryPolicy::Parameters(&HISTOGRAM_PARAMETERS),
+        reads_table: true,
+        takes_extension: true,
+        ..BASE
+    },
+    Route {
+        path: TOP,
+        operation: Operation::GetTop,
+        operation_id: "get_top",
+        summary: "The values of a field with the most flows, packets or bytes",
+        query: QueryPolicy::Parameters(&TOP_PARAMETERS),
         reads_table: true,
         takes_extension: true,
         ..BASE
@@ -117,7 +149,7 @@ pub const ROUTES: [Route; 5] = [
         operation: Operation::GetBigquerySchema,
         operation_id: "get_bigquery_schema",
         summary: "The schema for loading into BigQuery",
-        query: QueryPolicy::Columns,
+        query: QueryPolicy::Parameters(&SCHEMA_PARAMETERS),
         ..BASE
     },
     BASE,
@@ -167,11 +199,13 @@ pub async fn dispatch<D: Database>(
     if !matches!(method, "GET" | "HEAD") {
         return Err(Problem::method_not_allowed(method));
     }
-    if route.query == QueryPolicy::Empty {
+    if matches!(route.query, QueryPolicy::Empty) {
         refuse_any(context.query)?;
     }
     match route.operation {
         Operation::StreamFlows => flows::stream_flows(&context).await,
+        Operation::GetHistogram => counts::get_histogram(&context).await,
+        Operation::GetTop => counts::get_top(&context).await,
         Operation::GetExtent => extent::get_extent(&context).await,
         Operation::GetBigquerySchema => documents::get_bigquery_schema(&context),
         Operation::GetOpenapi => documents::get_document(&context, openapi::DOCUMENT),

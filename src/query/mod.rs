@@ -2,6 +2,7 @@
 //!
 //! - [`parameters`]: the list of parameters
 //! - [`parse`]: the query string becomes a [`Query`] or a [`ParamError`]; deeper code never checks again
+//! - [`counts`]: what a client asks to have counted
 //! - [`selection`]: which flows, in which order
 //! - [`cursor`]: where a limited answer stopped, for the client to carry
 //! - [`urlencoded`]: escapes, and the query string that continues an answer
@@ -11,6 +12,7 @@ use crate::table::layout::Layout;
 use cursor::Cursor;
 use selection::Selection;
 
+pub mod counts;
 pub mod cursor;
 pub mod parameters;
 pub mod parse;

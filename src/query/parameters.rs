@@ -1,4 +1,4 @@
-//! The list of parameters: nine of their own, and one filter for each column that has one.
+//! The parameters: a list for each route that takes some. Each column that has a filter is a parameter of its own.
 
 use crate::formats::Format;
 use crate::table::columns::{COLUMNS, Column, ColumnType};
@@ -21,6 +21,10 @@ pub struct Parameter {
 pub enum ParameterKind {
     /// A 64-bit integer of at least this.
     Integer(i64),
+    /// An integer from the first to the second of these.
+    Range(i64, i64),
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// The name of a format.
     Format,
     /// A cursor.
@@ -114,7 +118,47 @@ pub const LINEAGE: Parameter = Parameter {
     description: "answer only if the table still has this lineage, else 410",
 };
 
-/// The parameters that are not filters.
+/// The number of buckets.
+pub const BUCKETS: Parameter = Parameter {
+    name: "buckets",
+    kind: ParameterKind::Range(1, 10_000),
+    expected: "an integer from 1 to 10000",
+    description: "so many buckets of the same width at most; absent: 100",
+};
+
+/// The width of a bucket.
+pub const WIDTH: Parameter = Parameter {
+    name: "width",
+    kind: ParameterKind::Integer(1),
+    expected: "a 64-bit integer >= 1 (seconds)",
+    description: "the width of a bucket, instead of `buckets`; 10,000 buckets at most",
+};
+
+/// What flows are counted by.
+pub const BY: Parameter = Parameter {
+    name: "by",
+    kind: ParameterKind::Word(&FILTER_NAMES),
+    expected: "src_comp, src_port, dst_comp, dst_port or protocol",
+    description: "the field whose values are counted",
+};
+
+/// What values are ordered by.
+pub const ORDER: Parameter = Parameter {
+    name: "order",
+    kind: ParameterKind::Word(&["flows", "packets", "bytes"]),
+    expected: "flows, packets or bytes",
+    description: "what the values with the most come first of; absent: bytes",
+};
+
+/// How many values.
+pub const TOP_LIMIT: Parameter = Parameter {
+    name: "limit",
+    kind: ParameterKind::Range(0, 100_000),
+    expected: "an integer from 0 to 100000",
+    description: "at most so many values; absent: 10",
+};
+
+/// The parameters of flows that are not filters.
 const OWN: [Parameter; 9] = [
     SCANNED_AFTER,
     SCANNED_BEFORE,
@@ -140,14 +184,40 @@ const FILTER_COUNT: usize = {
     count
 };
 
-/// Number of parameters.
-pub const PARAMETER_COUNT: usize = OWN.len().saturating_add(FILTER_COUNT);
+/// The names of the filters.
+const FILTER_NAMES: [&str; FILTER_COUNT] = {
+    let mut names = [""; FILTER_COUNT];
+    let (mut slots, mut columns) = (names.as_mut_slice(), COLUMNS.as_slice());
+    while let [column, rest @ ..] = columns {
+        if column.is_filter {
+            let [slot, more @ ..] = slots else { break };
+            *slot = column.name;
+            slots = more;
+        }
+        columns = rest;
+    }
+    names
+};
 
-/// Every parameter, in the order of the documents.
-pub const PARAMETERS: [Parameter; PARAMETER_COUNT] = {
-    let mut all = [SCANNED_AFTER; PARAMETER_COUNT];
-    let (own, mut filters) = all.split_at_mut(OWN.len());
-    own.copy_from_slice(&OWN);
+/// The parameters of flows, in the order of the documents.
+pub const PARAMETERS: [Parameter; OWN.len().saturating_add(FILTER_COUNT)] = and_filters(OWN);
+
+/// The parameters of the BigQuery schema.
+pub const SCHEMA_PARAMETERS: [Parameter; 1] = [COLUMNS_PARAMETER];
+
+/// The parameters of counts by time.
+pub const HISTOGRAM_PARAMETERS: [Parameter; FILTER_COUNT.saturating_add(5)] =
+    and_filters([SCANNED_AFTER, SCANNED_BEFORE, BUCKETS, WIDTH, FORMAT]);
+
+/// The parameters of the values with the most.
+pub const TOP_PARAMETERS: [Parameter; FILTER_COUNT.saturating_add(6)] =
+    and_filters([BY, ORDER, TOP_LIMIT, SCANNED_AFTER, SCANNED_BEFORE, FORMAT]);
+
+/// These parameters, and then the filters. `N` is the number of both.
+const fn and_filters<const OWN: usize, const N: usize>(own: [Parameter; OWN]) -> [Parameter; N] {
+    let mut all = [SCANNED_AFTER; N];
+    let (first, mut filters) = all.split_at_mut(OWN);
+    first.copy_from_slice(&own);
     let mut columns: &'static [Column] = &COLUMNS;
     while let [column, rest @ ..] = columns {
         if column.is_filter {
@@ -157,8 +227,9 @@ pub const PARAMETERS: [Parameter; PARAMETER_COUNT] = {
         }
         columns = rest;
     }
+    assert!(filters.is_empty(), "another number of filters");
     all
-};
+}
 
 const fn filter(column: &'static Column) -> Parameter {
     Parameter {

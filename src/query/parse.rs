@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
+use super::counts::{Buckets, HistogramQuery, Measure, TopQuery};
 use super::cursor::Cursor;
 use super::parameters::{
-    AFTER_ID, COLUMNS_PARAMETER, CURSOR, END, FORMAT, LIMIT, LINEAGE, PARAMETER_COUNT, PARAMETERS,
-    Parameter, ParameterKind, SCANNED_AFTER, SCANNED_BEFORE,
+    AFTER_ID, BUCKETS, BY, COLUMNS_PARAMETER, CURSOR, END, FORMAT, HISTOGRAM_PARAMETERS, LIMIT,
+    LINEAGE, ORDER, PARAMETERS, Parameter, ParameterKind, SCANNED_AFTER, SCANNED_BEFORE,
+    SCHEMA_PARAMETERS, TOP_LIMIT, TOP_PARAMETERS, WIDTH,
 };
 use super::selection::{Filter, Selection, Values};
 use super::urlencoded::{check_length, decode};
@@ -24,8 +26,7 @@ impl Query {
         query: &str,
         default_format: Result<Format, NotAcceptable>,
     ) -> Result<Self, ParamError> {
-        check_length(query)?;
-        let given = Given::read(query)?;
+        let given = Given::read(query, &PARAMETERS)?;
         let selection = Selection {
             after: given.integer(&SCANNED_AFTER)?,
             before: given.integer(&SCANNED_BEFORE)?,
@@ -44,10 +45,7 @@ impl Query {
                 Some(text) if is_lineage(text) => Some(text.to_owned()),
                 Some(text) => return Err(unexpected(&LINEAGE, text)),
             },
-            format: match given.one(&FORMAT) {
-                Some(name) => Format::from_name(name).ok_or_else(|| unexpected(&FORMAT, name))?,
-                None => default_format.map_err(ParamError::NotAcceptable)?,
-            },
+            format: given.format(default_format)?,
             layout: given.layout()?,
             cursor: match given.one(&CURSOR) {
                 Some(text) => Some(Cursor::decode(text, selection.digest()).map_err(|what| {
@@ -70,21 +68,66 @@ pub fn format_parameter(query: &str) -> Option<Format> {
     Format::from_name(&given?)
 }
 
+impl HistogramQuery {
+    /// Reads the query string of a request for counts by time.
+    ///
+    /// # Errors
+    /// As [`Query::parse`].
+    pub fn parse(
+        query: &str,
+        default_format: Result<Format, NotAcceptable>,
+    ) -> Result<Self, ParamError> {
+        let given = Given::read(query, &HISTOGRAM_PARAMETERS)?;
+        let buckets = match (given.integer(&BUCKETS)?, given.integer(&WIDTH)?) {
+            (Some(_), Some(_)) => {
+                let detail = "width is given beside buckets, expected one of them".to_owned();
+                return Err(ParamError::invalid(WIDTH.name, detail));
+            }
+            (None, Some(width)) => Buckets::Width(width),
+            (count, None) => Buckets::Count(count.unwrap_or(100)),
+        };
+        Ok(Self {
+            selection: given.window()?,
+            buckets,
+            format: given.format(default_format)?,
+        })
+    }
+}
+
+impl TopQuery {
+    /// Reads the query string of a request for the values with the most.
+    ///
+    /// # Errors
+    /// As [`Query::parse`].
+    pub fn parse(
+        query: &str,
+        default_format: Result<Format, NotAcceptable>,
+    ) -> Result<Self, ParamError> {
+        let given = Given::read(query, &TOP_PARAMETERS)?;
+        let name = given.one(&BY).unwrap_or_default();
+        let mut filters = COLUMNS.iter().filter(|column| column.is_filter);
+        let order = given.one(&ORDER);
+        Ok(Self {
+            by: filters
+                .find(|column| column.name == name)
+                .ok_or_else(|| unexpected(&BY, name))?,
+            order: match order {
+                None => Measure::Bytes,
+                Some(name) => Measure::from_name(name).ok_or_else(|| unexpected(&ORDER, name))?,
+            },
+            limit: given.integer(&TOP_LIMIT)?.unwrap_or(10),
+            selection: given.window()?,
+            format: given.format(default_format)?,
+        })
+    }
+}
+
 /// Reads the query string of a path that takes no parameter but the columns.
 ///
 /// # Errors
 /// As [`Query::parse`].
 pub fn columns_alone(query: &str) -> Result<Layout, ParamError> {
-    check_length(query)?;
-    let given = Given::read(query)?;
-    let mut others = PARAMETERS.iter().zip(&given.0);
-    let other = others
-        .find(|(parameter, values)| parameter.kind != ParameterKind::Columns && !values.is_empty());
-    if let Some((Parameter { name, .. }, _)) = other {
-        let detail = format!("{name:?} is no parameter here, expected columns");
-        return Err(ParamError::invalid(name, detail));
-    }
-    given.layout()
+    Given::read(query, &SCHEMA_PARAMETERS)?.layout()
 }
 
 /// Checks the query string of a path that takes no parameter.
@@ -102,21 +145,25 @@ pub fn refuse_any(query: &str) -> Result<(), ParamError> {
     Err(ParamError::invalid(&name, detail))
 }
 
-/// The decoded values that a query string gives for each of [`PARAMETERS`].
-struct Given<'a>([Vec<Cow<'a, str>>; PARAMETER_COUNT]);
+/// The decoded values that a query string gives for each parameter of a route.
+struct Given<'a> {
+    parameters: &'static [Parameter],
+    values: Vec<Vec<Cow<'a, str>>>,
+}
 
 impl<'a> Given<'a> {
-    fn read(query: &'a str) -> Result<Self, ParamError> {
-        let mut given = [const { Vec::new() }; PARAMETER_COUNT];
+    fn read(query: &'a str, parameters: &'static [Parameter]) -> Result<Self, ParamError> {
+        check_length(query)?;
+        let mut given = vec![Vec::new(); parameters.len()];
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name, name)?;
-            let slot = PARAMETERS
+            let slot = parameters
                 .iter()
                 .zip(&mut given)
                 .find(|(known, _)| known.name == name);
             let Some((parameter, slot)) = slot else {
-                return Err(unknown(&name));
+                return Err(unknown(&name, parameters));
             };
             if !parameter.kind.repeats() && !slot.is_empty() {
                 let detail = format!("{name} is given more than once, expected once");
@@ -124,12 +171,15 @@ impl<'a> Given<'a> {
             }
             slot.push(decode(&name, value)?);
         }
-        Ok(Self(given))
+        Ok(Self {
+            parameters,
+            values: given,
+        })
     }
 
     /// The values of a parameter.
     fn all(&self, parameter: &Parameter) -> &[Cow<'a, str>] {
-        let mut known = PARAMETERS.iter().zip(&self.0);
+        let mut known = self.parameters.iter().zip(&self.values);
         let found = known.find(|(known, _)| known.name == parameter.name);
         found
             .map(|(_, values)| values.as_slice())
@@ -143,7 +193,7 @@ impl<'a> Given<'a> {
 
     fn filters(&self) -> Result<Vec<Filter>, ParamError> {
         let mut filters = Vec::new();
-        for (parameter, values) in PARAMETERS.iter().zip(&self.0) {
+        for (parameter, values) in self.parameters.iter().zip(&self.values) {
             if let ParameterKind::Filter(column) = parameter.kind
                 && !values.is_empty()
             {
@@ -151,6 +201,23 @@ impl<'a> Given<'a> {
             }
         }
         Ok(filters)
+    }
+
+    /// The window and the filters alone.
+    fn window(&self) -> Result<Selection, ParamError> {
+        Ok(Selection {
+            after: self.integer(&SCANNED_AFTER)?,
+            before: self.integer(&SCANNED_BEFORE)?,
+            after_id: None,
+            filters: self.filters()?,
+        })
+    }
+
+    fn format(&self, default: Result<Format, NotAcceptable>) -> Result<Format, ParamError> {
+        match self.one(&FORMAT) {
+            Some(name) => Format::from_name(name).ok_or_else(|| unexpected(&FORMAT, name)),
+            None => default.map_err(ParamError::NotAcceptable),
+        }
     }
 
     fn layout(&self) -> Result<Layout, ParamError> {
@@ -215,14 +282,15 @@ fn distinct<T: Ord>(mut values: Vec<T>) -> Vec<T> {
 
 /// Decimal digits with an optional minus, at least what the parameter's kind says.
 fn integer(parameter: &Parameter, value: &str) -> Result<i64, ParamError> {
-    let least = match parameter.kind {
-        ParameterKind::Integer(least) => least,
-        _ => i64::MIN,
+    let range = match parameter.kind {
+        ParameterKind::Integer(least) => least..=i64::MAX,
+        ParameterKind::Range(least, most) => least..=most,
+        _ => i64::MIN..=i64::MAX,
     };
     let digits = value.strip_prefix('-').unwrap_or(value);
     let is_decimal = digits.bytes().all(|b| b.is_ascii_digit());
     match value.parse() {
-        Ok(number) if is_decimal && number >= least => Ok(number),
+        Ok(number) if is_decimal && range.contains(&number) => Ok(number),
         _ => Err(unexpected(parameter, value)),
     }
 }
@@ -235,8 +303,9 @@ fn unexpected(parameter: &Parameter, value: &str) -> ParamError {
     ParamError::unexpected(parameter.name, value, parameter.expected)
 }
 
-fn unknown(name: &str) -> ParamError {
-    let known = PARAMETERS.map(|parameter| parameter.name).join(", ");
+fn unknown(name: &str, parameters: &[Parameter]) -> ParamError {
+    let known: Vec<_> = parameters.iter().map(|parameter| parameter.name).collect();
+    let known = known.join(", ");
     let detail = format!("{name:?} is no parameter, expected one of {known}");
     ParamError::invalid(name, detail)
 }
@@ -319,7 +388,7 @@ mod tests {
             assert!(detail.ends_with("expected some of id, time, duration, src_comp, src_port, dst_comp, dst_port, protocol, packet_count, byte_count"), "{detail}");
         }
         let alone = columns_alone("columns=id&scanned_after=1").unwrap_err();
-        let detail = "\"scanned_after\" is no parameter here, expected columns".to_owned();
+        let detail = "\"scanned_after\" is no parameter, expected one of columns".to_owned();
         assert_eq!(alone, ParamError::invalid("scanned_after", detail));
     }
 
@@ -414,6 +483,49 @@ mod tests {
             "format=yaml",
             &format!("format is \"yaml\", expected {}", Format::EXPECTED),
         );
+    }
+
+    #[test]
+    fn counts_take_a_window_filters_and_their_own_parameters() {
+        let histogram = |query| HistogramQuery::parse(query, Ok(Format::Csv));
+        let parsed = histogram("scanned_after=1&protocol=6&width=60").unwrap();
+        assert_eq!(parsed.buckets, Buckets::Width(60));
+        assert_eq!(parsed.selection.after, Some(1));
+        assert_eq!(parsed.selection.filters.len(), 1);
+        assert_eq!(histogram("").unwrap().buckets, Buckets::Count(100));
+        let top = |query| TopQuery::parse(query, Ok(Format::Csv));
+        let parsed = top("by=dst_port&order=flows").unwrap();
+        assert_eq!(
+            (parsed.by.name, parsed.order, parsed.limit),
+            ("dst_port", Measure::Flows, 10)
+        );
+        for (query, names) in [
+            ("buckets=0", "buckets"),
+            ("buckets=10001", "buckets"),
+            ("width=0", "width"),
+            ("width=1&buckets=1", "width"),
+            ("limit=1", "limit"),
+            ("after_id=1", "after_id"),
+        ] {
+            let refused = histogram(query).unwrap_err();
+            assert!(
+                matches!(&refused, ParamError::Invalid { parameter, .. } if parameter == names),
+                "{refused:?}"
+            );
+        }
+        for (query, names) in [
+            ("", "by"),
+            ("by=id", "by"),
+            ("by=protocol&order=id", "order"),
+            ("by=protocol&limit=100001", "limit"),
+            ("by=protocol&columns=id", "columns"),
+        ] {
+            let refused = top(query).unwrap_err();
+            assert!(
+                matches!(&refused, ParamError::Invalid { parameter, .. } if parameter == names),
+                "{refused:?}"
+            );
+        }
     }
 
     #[test]

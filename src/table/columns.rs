@@ -65,7 +65,12 @@ pub const COLUMNS: [Column; COLUMN_COUNT] = [
     integer("byte_count", "5323", "bytes in the flow"),
 ];
 
-const fn integer(name: &'static str, example: &'static str, description: &'static str) -> Column {
+/// A column of integers that is neither key nor filter.
+pub(crate) const fn integer(
+    name: &'static str,
+    example: &'static str,
+    description: &'static str,
+) -> Column {
     Column {
         name,
         column_type: ColumnType::Integer,

@@ -27,9 +27,9 @@ impl Layout {
     };
 
     /// Records that hold these columns.
-    pub const fn of(columns: &'static [Column]) -> Self {
+    pub fn of(columns: Vec<Column>) -> Self {
         Self {
-            columns: Cow::Borrowed(columns),
+            columns: columns.into(),
             hidden: 0,
             is_all: false,
         }

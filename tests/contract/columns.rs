@@ -194,5 +194,5 @@ fn the_bigquery_schema_has_the_columns_that_are_asked_for() {
     );
     assert_ne!(some.header("etag"), schema("").ok().header("etag"));
     problem(schema("columns=x"), 400, "columns has ");
-    problem(schema("limit=1"), 400, "no parameter here");
+    problem(schema("limit=1"), 400, "expected one of columns");
 }

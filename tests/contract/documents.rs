@@ -3,7 +3,7 @@
 use flow_window::formats::Format;
 use flow_window::http::openapi::DOCUMENT;
 use flow_window::http::problem::ProblemKind;
-use flow_window::query::parameters::PARAMETERS;
+use flow_window::query::parameters::{HISTOGRAM_PARAMETERS, PARAMETERS, TOP_PARAMETERS};
 use flow_window::settings::VARIABLES;
 use serde_json::Value;
 
@@ -20,7 +20,8 @@ fn has(document: &str, name: &str, text: &str) {
 
 #[test]
 fn the_api_has_a_row_for_every_parameter_and_format() {
-    for parameter in PARAMETERS {
+    let counts = HISTOGRAM_PARAMETERS.into_iter().chain(TOP_PARAMETERS);
+    for parameter in PARAMETERS.into_iter().chain(counts) {
         let (name, expected) = (parameter.name, parameter.expected);
         let row = format!("| `{name}` | {expected} | {} |", parameter.description);
         has(API, "docs/api.md", &row);

@@ -7,6 +7,7 @@ mod columns;
 mod compression;
 mod conditional;
 mod continuation;
+mod counts;
 mod documents;
 mod edits;
 mod feed;

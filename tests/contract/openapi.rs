@@ -2,11 +2,12 @@
 //!
 //! The file that the component holds is compared with it. `BLESS=1 cargo test` rewrites the file.
 
+use flow_window::export::counts::{BUCKET, MEASURES};
 use flow_window::formats::{Encoder, Format};
 use flow_window::http::openapi;
 use flow_window::http::problem::ProblemKind;
 use flow_window::http::routes::{Access, FLOWS, QueryPolicy, ROUTES, Route};
-use flow_window::query::parameters::{COLUMNS_PARAMETER, PARAMETERS, Parameter, ParameterKind};
+use flow_window::query::parameters::{BY, PARAMETERS, Parameter, ParameterKind};
 use flow_window::rows::reader::RecordReader;
 use flow_window::table::columns::{COLUMNS, Column, ColumnType};
 use flow_window::table::layout::Layout;
@@ -34,6 +35,10 @@ fn document() -> Value {
         if route.path == FLOWS {
             paths.insert(FLOWS.into(), flows_path(""));
             paths.insert(format!("{FLOWS}.{{ending}}"), flows_path("_by_ending"));
+        } else if route.takes_extension {
+            paths.insert(route.path.into(), counts_path(route, ""));
+            let by_ending = format!("{}.{{ending}}", route.path);
+            paths.insert(by_ending, counts_path(route, "_by_ending"));
         } else {
             paths.insert(route.path.into(), document_path(route));
         }
@@ -86,7 +91,7 @@ fn flows_path(suffix: &str) -> Value {
             "responses": responses,
         })
     };
-    let mut parameters = parameter_references();
+    let mut parameters = parameter_references(&ROUTES[0]);
     if !suffix.is_empty() {
         parameters.insert(0, reference("parameters", "ending"));
     }
@@ -95,6 +100,56 @@ fn flows_path(suffix: &str) -> Value {
         "get": operation("stream_flows", "The flows of a window", "Flows"),
         "head": operation("head_flows", "The headers of the flows of a window", "FlowsHead"),
     })
+}
+
+/// A path of counts, as it is or with the format as its ending.
+fn counts_path(route: &Route, suffix: &str) -> Value {
+    let name = schema_name(route);
+    let validators = ["ETag", "Vary", "Cache-Control", "Flow-Lineage"];
+    let headers = [&validators[..], &["Content-Disposition"]].concat();
+    let array = json!({ "type": "array", "items": reference("schemas", &name) });
+    let content: Map<_, _> = Format::ALL
+        .iter()
+        .map(|format| {
+            let schema = match format {
+                Format::Json | Format::Xml => array.clone(),
+                _ => json!({ "type": "string" }),
+            };
+            (format.media_type().to_owned(), json!({ "schema": schema }))
+        })
+        .collect();
+    let operation = |method: &str| {
+        let mut ok =
+            json!({ "description": route.summary, "headers": references("headers", &headers) });
+        if method == "get" {
+            insert(&mut ok, "content", Value::Object(content.clone()));
+        }
+        let unchanged = json!({
+            "description": "what `If-None-Match` names is current",
+            "headers": references("headers", &validators),
+        });
+        let mut responses = json!({ "200": ok, "304": unchanged });
+        add_problems(
+            &mut responses,
+            &[
+                "400", "401", "405", "406", "412", "414", "422", "500", "503",
+            ],
+        );
+        if !suffix.is_empty() {
+            add_problems(&mut responses, &["404"]);
+        }
+        let id = route.operation_id.replacen("get", method, 1);
+        json!({
+            "operationId": format!("{id}{suffix}"),
+            "summary": route.summary,
+            "responses": responses,
+        })
+    };
+    let mut parameters = parameter_references(route);
+    if !suffix.is_empty() {
+        parameters.insert(0, reference("parameters", "ending"));
+    }
+    json!({ "parameters": parameters, "get": operation("get"), "head": operation("head") })
 }
 
 /// The responses that are no problem.
@@ -183,9 +238,8 @@ fn document_path(route: &Route) -> Value {
     };
     let mut path = json!({ "get": described("get"), "head": described("head") });
     if !is_public {
-        let columns = (route.query == QueryPolicy::Columns).then_some(COLUMNS_PARAMETER.name);
-        let names = columns.into_iter().chain(["If-Match", "If-None-Match"]);
-        let parameters: Vec<_> = names.map(|name| reference("parameters", name)).collect();
+        let mut parameters = parameter_references(route);
+        parameters.pop();
         insert(&mut path, "parameters", json!(parameters));
     }
     path
@@ -281,6 +335,10 @@ fn parameter(parameter: &Parameter) -> Value {
     let any = |items: Value| json!({ "type": "array", "items": items, "minItems": 1 });
     let schema = match parameter.kind {
         ParameterKind::Integer(least) => integer(least),
+        ParameterKind::Range(least, most) => {
+            json!({ "type": "integer", "minimum": least, "maximum": most })
+        }
+        ParameterKind::Word(words) => json!({ "type": "string", "enum": words }),
         ParameterKind::Format => {
             json!({ "type": "string", "enum": Format::ALL.map(Format::name), "default": Format::default().name() })
         }
@@ -305,15 +363,29 @@ fn parameter(parameter: &Parameter) -> Value {
     if parameter.kind == ParameterKind::Columns {
         insert(&mut described, "explode", false.into());
     }
+    if parameter.name == BY.name {
+        insert(&mut described, "required", true.into());
+    }
     described
 }
 
-fn parameter_references() -> Vec<Value> {
-    let names = PARAMETERS.iter().map(|parameter| parameter.name);
-    names
-        .chain(["If-Match", "If-None-Match", "Accept-Encoding"])
-        .map(|name| reference("parameters", name))
-        .collect()
+/// The parameters of a route: by reference where flows have them as well, and then the headers that are looked at.
+fn parameter_references(route: &Route) -> Vec<Value> {
+    let list: &[_] = match route.query {
+        QueryPolicy::Parameters(list) => list,
+        QueryPolicy::Empty | QueryPolicy::Ignored => &[],
+    };
+    let is_shared = |one: &Parameter| {
+        let mut all = PARAMETERS.iter();
+        all.any(|other| (other.name, other.kind) == (one.name, one.kind))
+    };
+    let named = list.iter().map(|one| match is_shared(one) {
+        true => reference("parameters", one.name),
+        false => parameter(one),
+    });
+    let headers = ["If-Match", "If-None-Match", "Accept-Encoding"];
+    let headers = headers.map(|name| reference("parameters", name));
+    named.chain(headers).collect()
 }
 
 fn headers() -> Value {
@@ -388,6 +460,16 @@ fn add_problems(responses: &mut Value, statuses: &[&str]) {
     }
 }
 
+/// The properties of integers that are never null.
+fn counted(fields: &[Column]) -> Map<String, Value> {
+    let described = |field: &Column| {
+        let schema =
+            json!({ "type": "integer", "format": "int64", "description": field.description });
+        (field.name.to_owned(), schema)
+    };
+    fields.iter().map(described).collect()
+}
+
 fn schemas() -> Value {
     let integer = json!({ "type": ["integer", "null"], "format": "int64" });
     let fields: Map<_, _> = COLUMNS
@@ -407,11 +489,30 @@ fn schemas() -> Value {
             (column.name.to_owned(), schema)
         })
         .collect();
+    let mut fields_of_top = counted(&MEASURES);
+    let filters = COLUMNS.iter().filter(|column| column.is_filter);
+    fields_of_top
+        .extend(filters.map(|column| (column.name.to_owned(), fields[column.name].clone())));
     json!({
         "Flow": {
             "type": "object",
             "description": "all fields, or those that `columns` names",
             "properties": fields,
+            "additionalProperties": false,
+            "xml": { "name": "record" },
+        },
+        "Histogram": {
+            "type": "object",
+            "properties": counted(&BUCKET),
+            "required": BUCKET.map(|field| field.name),
+            "additionalProperties": false,
+            "xml": { "name": "record" },
+        },
+        "Top": {
+            "type": "object",
+            "description": "the value under the name that `by` has, and its counts",
+            "properties": fields_of_top,
+            "required": MEASURES.map(|field| field.name),
             "additionalProperties": false,
             "xml": { "name": "record" },
         },
@@ -479,10 +580,37 @@ fn insert(object: &mut Value, key: &str, value: Value) {
     }
 }
 
+/// The document with a line for each path, schema and the like, so that a change of it can be read. The component
+/// holds it, so there is no more white space than that.
+fn written_in_lines(document: &Value) -> String {
+    let entries = |value: &Value, indent: &str, write: &dyn Fn(&Value) -> String| {
+        let object = value.as_object().expect("an object");
+        let lines = object
+            .iter()
+            .map(|(key, value)| format!("{indent}{}:{}", json!(key), write(value)));
+        format!("{{\n{}\n}}", lines.collect::<Vec<_>>().join(",\n"))
+    };
+    let third = |value: &Value| match value {
+        Value::Object(_) => entries(value, "", &Value::to_string),
+        other => other.to_string(),
+    };
+    let mut top = document.clone();
+    let components = top["components"].take();
+    let components = entries(&components, "", &third);
+    let rest = entries(&top, "", &|value| match value {
+        Value::Object(object) if object.len() > 3 => entries(value, "", &Value::to_string),
+        other => other.to_string(),
+    });
+    rest.replace(
+        "\"components\":null",
+        &format!("\"components\":{components}"),
+    ) + "\n"
+}
+
 /// Compares a file of the component with what is made here.
 #[track_caller]
 fn hold(name: &str, held: &str, made: &Value) {
-    let made = format!("{made:#}\n");
+    let made = written_in_lines(made);
     if std::env::var_os("BLESS").is_some() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/openapi");
         std::fs::write(folder.join(name), made).unwrap();
@@ -533,7 +661,7 @@ fn every_problem_and_every_parameter_is_described() {
             document["components"]["responses"][&status].is_object(),
             "{status}"
         );
-        if status != "404" {
+        if !matches!(status.as_str(), "404" | "422") {
             assert!(flows["responses"][&status].is_object(), "{status}");
         }
     }

@@ -164,7 +164,14 @@ fn the_openapi_document_names_every_route_parameter_and_header_that_the_service_
     let version = document["openapi"].as_str().expect("a version");
     assert!(version.starts_with("3.1."), "{version}");
     let paths = document["paths"].as_object().expect("paths");
-    for path in [FLOWS, EXTENT, BIGQUERY, OPENAPI, HEALTH] {
+    for path in [
+        FLOWS,
+        EXTENT,
+        BIGQUERY,
+        OPENAPI,
+        HEALTH,
+        "/api/v1/flows/histogram",
+    ] {
         assert!(paths.contains_key(path), "{path}");
         server.get(path).ok();
     }

@@ -55,7 +55,7 @@ def fuzz(examples, token):
 
 
 def main():
-    examples = int(os.environ.get("FUZZ_EXAMPLES", "300"))
+    examples = int(os.environ.get("FUZZ_EXAMPLES", "150"))
     results = {"open": fuzz(examples, ""), "locked": fuzz(examples // 3, "s3cret")}
     total = 0
     for name, (_, asked) in results.items():

@@ -11,7 +11,7 @@ use crate::http::response::Response;
 pub(super) async fn get_extent<D: Database>(
     context: &RequestContext<'_, D, impl Request>,
 ) -> Result<Response<D>, Problem> {
-    let extent = read_extent(context.readiness).await?;
+    let (extent, _) = read_extent(context.readiness).await?;
     // Integers and a string cannot fail to serialize.
     let extent = serde_json::to_string(&extent).unwrap_or_default();
     get_document(context, &extent)

@@ -4,8 +4,8 @@ use crate::db::Database;
 use crate::db::pager::{Pager, Start, check_continues, watermark};
 use crate::db::summary::read_state;
 use crate::export::gzip::{ContentEncoding, GzipEncoder};
-use crate::export::pipeline::Export;
-use crate::formats::{Encoder, End};
+use crate::export::pipeline::{Content, Export};
+use crate::formats::{Encoder, End, Format};
 use crate::http::etag::{self, Representation};
 use crate::http::negotiate::wants_gzip;
 use crate::http::problem::Problem;
@@ -37,9 +37,7 @@ pub(super) async fn stream_flows<D: Database>(
     etag::check_if_match(context.header("if-match").as_deref(), etag.as_deref())?;
     let mut headers = flow_headers(etag, state, watermark);
     headers.push(("content-type", query.format.content_type()));
-    // The name of a saved file, where the path has none. A browser shows the answer all the same.
-    let name = format!("inline; filename=\"flows.{}\"", query.format.name());
-    headers.push(("content-disposition", name));
+    headers.push(("content-disposition", disposition("flows", query.format)));
     if encoding == ContentEncoding::Gzip {
         headers.push(("content-encoding", encoding.name().to_owned()));
     }
@@ -54,7 +52,7 @@ pub(super) async fn stream_flows<D: Database>(
         context.readiness.database(),
         &first,
         rest,
-        Encoder::new(query.format, &query.layout, end),
+        Content::Flows(Encoder::new(query.format, &query.layout, end)),
         GzipEncoder::new(encoding),
         context.settings.reader_timeout,
     )?;
@@ -65,7 +63,14 @@ pub(super) async fn stream_flows<D: Database>(
     })
 }
 
-fn content_encoding<D: Database>(context: &RequestContext<'_, D, impl Request>) -> ContentEncoding {
+/// The name of a saved file, where the path has none. A browser shows the answer all the same.
+pub(super) fn disposition(name: &str, format: Format) -> String {
+    format!("inline; filename=\"{name}.{}\"", format.name())
+}
+
+pub(super) fn content_encoding<D: Database>(
+    context: &RequestContext<'_, D, impl Request>,
+) -> ContentEncoding {
     let accepted = context.header("accept-encoding");
     if context.settings.compression && accepted.is_some_and(|list| wants_gzip(&list)) {
         ContentEncoding::Gzip
@@ -99,7 +104,7 @@ async fn not_modified<D: Database>(
 }
 
 /// The headers that a 200 and a 304 share.
-fn flow_headers(
+pub(super) fn flow_headers(
     etag: Option<String>,
     state: TableState,
     watermark: Option<i64>,

@@ -119,6 +119,7 @@ fn reference(query: &str, fallback: FormatPreference<'_>) -> (Option<Query>, Fau
                 value.len() == 16 && value.bytes().all(|b| b"0123456789abcdef".contains(&b))
             }),
             ParameterKind::Switch => values.iter().all(|value| value == "1"),
+            ParameterKind::Range(..) | ParameterKind::Word(_) => unreachable!("flows have none"),
             ParameterKind::Columns => values.iter().all(|list| columns(list).is_some()),
             ParameterKind::Cursor => true,
         };

@@ -1,0 +1,200 @@
+//! `GET /flows/histogram` and `/flows/top`: flows that are counted instead of sent.
+
+use super::flows::{content_encoding, disposition, flow_headers};
+use crate::db::pager::{Pager, Start};
+use crate::db::summary::{read_extent, read_state};
+use crate::db::{Database, DbError};
+use crate::export::ExportError;
+use crate::export::counts::Counts;
+use crate::export::gzip::{ContentEncoding, GzipEncoder};
+use crate::export::pipeline::{Content, Export};
+use crate::formats::Format;
+use crate::http::etag::{self, Representation};
+use crate::http::problem::Problem;
+use crate::http::request::{Request, RequestContext};
+use crate::http::response::Response;
+use crate::query::Query;
+use crate::query::counts::{Buckets, HistogramQuery, TopQuery};
+use crate::query::selection::Selection;
+use crate::table::layout::Layout;
+use crate::table::state::TableState;
+
+/// Pages that are counted before the head is sent: some 300,000 flows. What fails in them has a status of its own. The
+/// host tells whether the client has left only after the head.
+const PAGES_BEFORE_HEAD: u32 = 100;
+
+/// How often counting starts again when the table changes between the look at its ends and the first page.
+const MAX_STARTS: u32 = 4;
+
+/// Flows, packets and bytes in the buckets of a window.
+pub(super) async fn get_histogram<D: Database>(
+    context: &RequestContext<'_, D, impl Request>,
+) -> Result<Response<D>, Problem> {
+    let HistogramQuery {
+        selection,
+        buckets,
+        format,
+    } = HistogramQuery::parse(context.query, context.preference.format())?;
+    let divided = match buckets {
+        Buckets::Count(count) => format!("buckets={count}"),
+        Buckets::Width(width) => format!("width={width}"),
+    };
+    let question = format!("histogram {divided}\n{}", selection.wire_text());
+    let answer = Answer::new("histogram", &question, format, context);
+    if let Some(not_modified) = answer.not_modified(context).await? {
+        return Ok(not_modified);
+    }
+    let query = flows_of(selection, format, Counts::layout(None));
+    for _ in 0..MAX_STARTS {
+        let (borders, seen) = borders(context, &query.selection, buckets).await?;
+        let start = Pager::start(&query, context.readiness).await?;
+        let is_same = seen.is_none_or(|seen| {
+            (seen.guard(), seen.max_id) == (start.state.guard(), start.state.max_id)
+        });
+        if is_same {
+            let counts = Counts::histogram(borders, format);
+            return answer.send(context, start, counts).await;
+        }
+    }
+    Err(DbError::edited().into())
+}
+
+/// The values of a field with the most flows, packets or bytes.
+pub(super) async fn get_top<D: Database>(
+    context: &RequestContext<'_, D, impl Request>,
+) -> Result<Response<D>, Problem> {
+    let query = TopQuery::parse(context.query, context.preference.format())?;
+    let question = format!(
+        "top by={} order={} limit={}\n{}",
+        query.by.name,
+        query.order.name(),
+        query.limit,
+        query.selection.wire_text()
+    );
+    let answer = Answer::new("top", &question, query.format, context);
+    if let Some(not_modified) = answer.not_modified(context).await? {
+        return Ok(not_modified);
+    }
+    let layout = Counts::layout(Some(query.by));
+    let flows = flows_of(query.selection.clone(), query.format, layout);
+    let start = Pager::start(&flows, context.readiness).await?;
+    answer.send(context, start, Counts::top(&query)).await
+}
+
+/// The query for the flows that are counted.
+fn flows_of(selection: Selection, format: Format, layout: Layout) -> Query {
+    Query {
+        selection,
+        limit: None,
+        format,
+        layout,
+        cursor: None,
+        end: false,
+        lineage: None,
+    }
+}
+
+/// The borders of the buckets. Where the window lacks a bound, that is the table's end, in the state that is returned.
+async fn borders<D: Database>(
+    context: &RequestContext<'_, D, impl Request>,
+    selection: &Selection,
+    buckets: Buckets,
+) -> Result<(Vec<i64>, Option<TableState>), Problem> {
+    if let (Some(after), Some(until)) = (selection.after, selection.before) {
+        return Ok((buckets.borders(after, until)?, None));
+    }
+    let (extent, state) = read_extent(context.readiness).await?;
+    let before_first = extent.first_time.map(|time| time.saturating_sub(1));
+    let after = selection.after.or(before_first);
+    let borders = match (after, selection.before.or(extent.last_time)) {
+        (Some(after), Some(until)) => buckets.borders(after, until)?,
+        // A table without flows has no ends.
+        _ => Vec::new(),
+    };
+    Ok((borders, Some(state)))
+}
+
+/// What an answer of counts says of itself.
+struct Answer {
+    name: &'static str,
+    format: Format,
+    encoding: ContentEncoding,
+    representation: Representation,
+}
+
+impl Answer {
+    fn new<D: Database>(
+        name: &'static str,
+        question: &str,
+        format: Format,
+        context: &RequestContext<'_, D, impl Request>,
+    ) -> Self {
+        let encoding = content_encoding(context);
+        Self {
+            name,
+            format,
+            encoding,
+            representation: Representation::of_counts(question, format, encoding),
+        }
+    }
+
+    /// The 304, where `If-None-Match` lists the current tag.
+    async fn not_modified<D: Database>(
+        &self,
+        context: &RequestContext<'_, D, impl Request>,
+    ) -> Result<Option<Response<D>>, Problem> {
+        let Some(known) = context.header("if-none-match") else {
+            return Ok(None);
+        };
+        let state = read_state(context.readiness).await?;
+        let etag = self.representation.etag(state);
+        etag::check_if_match(context.header("if-match").as_deref(), etag.as_deref())?;
+        let current = etag.filter(|etag| etag::matches(&known, etag));
+        Ok(current.map(|etag| Response::empty(304, flow_headers(Some(etag), state, None))))
+    }
+
+    /// Counts the flows, and answers with the counts.
+    async fn send<D: Database>(
+        &self,
+        context: &RequestContext<'_, D, impl Request>,
+        start: Start<D>,
+        mut counts: Counts,
+    ) -> Result<Response<D>, Problem> {
+        let Start {
+            first,
+            mut rest,
+            state,
+            ..
+        } = start;
+        let etag = self.representation.etag(state);
+        etag::check_if_match(context.header("if-match").as_deref(), etag.as_deref())?;
+        let mut headers = flow_headers(etag, state, None);
+        headers.push(("content-type", self.format.content_type()));
+        headers.push(("content-disposition", disposition(self.name, self.format)));
+        if self.encoding == ContentEncoding::Gzip {
+            headers.push(("content-encoding", self.encoding.name().to_owned()));
+        }
+        let mut page = first;
+        for _ in 0..PAGES_BEFORE_HEAD {
+            if page.last {
+                break;
+            }
+            let mut records = page.records().map_err(ExportError::from)?;
+            counts.add(&mut records)?;
+            page = rest.next().await?.ok_or_else(DbError::edited)?;
+        }
+        let export = Export::new(
+            context.readiness.database(),
+            &page,
+            rest,
+            Content::Counts(Box::new(counts)),
+            GzipEncoder::new(self.encoding),
+            context.settings.reader_timeout,
+        )?;
+        Ok(Response {
+            status: 200,
+            headers,
+            body: export.into(),
+        })
+    }
+}
