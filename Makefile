@@ -30,7 +30,7 @@ PYTHON ?= python3
 TARGETS ?= query grammars page flows
 SECONDS_EACH ?= 600
 
-.PHONY: help up test test-only libsql soak fuzz fuzz-keep nightly fuzz-api clients lint load bench host-facts component native target
+.PHONY: help up test test-only libsql soak fuzz fuzz-keep nightly fuzz-api test-page clients lint load bench host-facts component native target
 .DELETE_ON_ERROR:
 
 help:
@@ -43,6 +43,7 @@ help:
 	@echo 'make fuzz              look for inputs that break a property; TARGETS="page flows" SECONDS_EACH=60'
 	@echo 'make fuzz-keep         bring what that has found into tests/fuzz/corpus, which `make test` replays'
 	@echo 'make fuzz-api          have schemathesis ask what the OpenAPI document allows, and what it does not'
+	@echo 'make test-page         try the page in a Chromium: drag, filter, copy, and what it must never do'
 	@echo 'make clients           read answers by curl, requests, pandas, DuckDB and lxml'
 	@echo 'make host-facts        hold a host to what the test host is held to; HOST=…/spin names another'
 	@echo 'make bench             measure the component beside a native server; BENCH="--help" tells what else'
@@ -69,6 +70,8 @@ test: component
 	MANIFEST=spin-wasip3.toml $(CARGO) test $(NATIVE_PACKAGES) --test contract --test resilience
 	@if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(MAKE) --no-print-directory fuzz-api; \
 	    else echo 'fuzz-api is left out: there is no $(PYTHON) with the modules venv and ensurepip'; fi
+	@if [ -z '$(CHROMIUM)' ]; then echo 'test-page is left out: there is no Chromium'; \
+	    elif $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(MAKE) --no-print-directory test-page; fi
 
 # Part of the tests, of the component of spin.toml; MANIFEST=spin-wasip3.toml has the other one.
 test-only:
@@ -127,6 +130,14 @@ host-facts: target
 fuzz-api: component target/python/fuzz/installed
 	$(CARGO) build $(TEST_HOST)
 	target/python/fuzz/bin/python tests/fuzz/run.py
+
+# The page in a Chromium, whose path CHROMIUM is. Screenshots are in target/page.
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+test-page: component target/python/page/installed
+	@test -n '$(CHROMIUM)' || { echo 'needs a Chromium; CHROMIUM=… names it' >&2; exit 1; }
+	$(CARGO) build $(TEST_HOST)
+	CHROMIUM='$(CHROMIUM)' target/python/page/bin/python tests/page/page.py
 
 clients: component target/python/clients/installed
 	$(CARGO) build $(TEST_HOST)

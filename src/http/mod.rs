@@ -7,6 +7,7 @@
 //! - [`etag`]: entity tags and conditional requests
 //! - [`auth`], [`cors`]: the access token, and pages of other origins
 //! - [`openapi`]: the documents
+//! - [`page`]: the page for people
 //! - [`access_log`]: how a request has ended
 
 pub mod access_log;
@@ -15,6 +16,7 @@ pub mod cors;
 pub mod etag;
 pub mod negotiate;
 pub mod openapi;
+pub mod page;
 pub mod problem;
 pub mod request;
 pub mod response;

@@ -49,6 +49,8 @@ pub struct Route {
 pub enum Operation {
     /// The flows of a window.
     StreamFlows,
+    /// The page for people.
+    GetPage,
     /// Flows, counted by time.
     GetHistogram,
     /// Flows, counted by the values of a field.
@@ -105,7 +107,7 @@ const BASE: Route = Route {
 };
 
 /// Every route.
-pub const ROUTES: [Route; 7] = [
+pub const ROUTES: [Route; 8] = [
     Route {
         path: FLOWS,
         operation: Operation::StreamFlows,
@@ -114,6 +116,15 @@ pub const ROUTES: [Route; 7] = [
         query: QueryPolicy::Parameters(&PARAMETERS),
         reads_table: true,
         takes_extension: true,
+        ..BASE
+    },
+    Route {
+        path: "/",
+        operation: Operation::GetPage,
+        operation_id: "get_page",
+        summary: "A page for people: traffic by time, the most, the first flows",
+        access: Access::Public,
+        query: QueryPolicy::Ignored,
         ..BASE
     },
     Route {
@@ -204,6 +215,7 @@ pub async fn dispatch<D: Database>(
     }
     match route.operation {
         Operation::StreamFlows => flows::stream_flows(&context).await,
+        Operation::GetPage => documents::get_page(&context),
         Operation::GetHistogram => counts::get_histogram(&context).await,
         Operation::GetTop => counts::get_top(&context).await,
         Operation::GetExtent => extent::get_extent(&context).await,

@@ -6,7 +6,9 @@ use support::database::Database;
 use support::server::{TestServer, is_wasip3};
 use support::wire::Response;
 
-const OTHERS: [&str; 3] = [
+const OTHERS: [&str; 5] = [
+    "/api/v1/flows/histogram",
+    "/api/v1/flows/top?by=protocol",
     "/api/v1/extent",
     "/api/v1/schema/bigquery",
     "/api/v1/openapi.json",
@@ -23,14 +25,14 @@ fn with_token(server: &TestServer, target: &str, authorization: &str) -> Respons
 }
 
 #[test]
-fn without_the_token_every_path_but_health_is_401_and_names_the_scheme() {
+fn without_the_token_every_path_but_health_and_page_is_401_and_names_the_scheme() {
     let server = locked();
     let targets = [
         FLOWS.to_owned(),
         format!("{FLOWS}.csv"),
         format!("{FLOWS}?limit=x"),
         "/nowhere".to_owned(),
-        "/".to_owned(),
+        "//".to_owned(),
     ];
     for target in targets.iter().map(String::as_str).chain(OTHERS) {
         for authorization in [

@@ -35,6 +35,8 @@ fn document() -> Value {
         if route.path == FLOWS {
             paths.insert(FLOWS.into(), flows_path(""));
             paths.insert(format!("{FLOWS}.{{ending}}"), flows_path("_by_ending"));
+        } else if route.path == "/" {
+            paths.insert("/".into(), page_path(route));
         } else if route.takes_extension {
             paths.insert(route.path.into(), counts_path(route, ""));
             let by_ending = format!("{}.{{ending}}", route.path);
@@ -100,6 +102,28 @@ fn flows_path(suffix: &str) -> Value {
         "get": operation("stream_flows", "The flows of a window", "Flows"),
         "head": operation("head_flows", "The headers of the flows of a window", "FlowsHead"),
     })
+}
+
+/// The page for people.
+fn page_path(route: &Route) -> Value {
+    let headers = references("headers", &["ETag", "Cache-Control"]);
+    let operation = |method: &str| {
+        let mut ok = json!({ "description": route.summary, "headers": headers });
+        if method == "get" {
+            let content = json!({ "text/html": { "schema": { "type": "string" } } });
+            insert(&mut ok, "content", content);
+        }
+        let mut responses = json!({ "200": ok, "304": reference("responses", "Document304") });
+        add_problems(&mut responses, &["405", "412"]);
+        json!({
+            "operationId": route.operation_id.replacen("get", method, 1),
+            "summary": route.summary,
+            "responses": responses,
+            "security": [],
+        })
+    };
+    let conditions = ["If-Match", "If-None-Match"].map(|name| reference("parameters", name));
+    json!({ "parameters": conditions, "get": operation("get"), "head": operation("head") })
 }
 
 /// A path of counts, as it is or with the format as its ending.

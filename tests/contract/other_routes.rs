@@ -301,3 +301,51 @@ fn documents_answer_head_and_refuse_other_methods() {
         problem(server.get(&format!("{path}/")), 404, path);
     }
 }
+
+#[test]
+fn the_page_is_html_that_may_run_its_own_script_and_nothing_else() {
+    use base64::Engine as _;
+    use sha2::{Digest as _, Sha256};
+
+    let server = Database::with_flows([(1, 1)]).serve_with(&[("api_token", "s3cret")]);
+    let page = server.get("/").ok();
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(page.header("cache-control"), "no-cache");
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    for tag in ["style", "script"] {
+        let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+        assert_eq!(page.text().matches(&open).count(), 1, "{tag}");
+        let (_, content) = page.text().split_once(&open).expect("a start");
+        let (content, _) = content.split_once(&close).expect("an end");
+        let hash = base64::prelude::BASE64_STANDARD.encode(Sha256::digest(content));
+        let source = format!("{tag}-src 'sha256-{hash}'");
+        assert!(policy.contains(&source), "{source} is to be in {policy}");
+    }
+    // No handler and no style in an attribute, nothing from elsewhere.
+    for banned in [
+        " onclick=\"",
+        " style=\"",
+        "http://",
+        "https://",
+        "innerHTML",
+    ] {
+        assert!(
+            !page
+                .text()
+                .replace("http://www.w3.org/2000/svg", "")
+                .contains(banned),
+            "{banned}"
+        );
+    }
+    let known = server.get_with("/", &[("if-none-match", page.header("etag"))]);
+    assert_eq!(known.status, 304, "{known:?}");
+    let head = server.request_with("HEAD", "/?x=1", &[]).ok();
+    assert_eq!(head.header("content-length"), page.body.len().to_string());
+    problem(
+        server.request_with("POST", "/", &[]),
+        405,
+        "expected GET or HEAD",
+    );
+    problem(server.get("/x"), 401, "Authorization");
+}

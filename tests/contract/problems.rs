@@ -120,7 +120,7 @@ fn an_accept_that_names_nothing_on_offer_is_406_and_names_what_is() {
 fn other_paths_are_404_and_other_methods_405() {
     let server = Database::with_flows([]).serve();
     for path in [
-        "/",
+        "/api",
         "/api/v1/stream/flow",
         "/api/v1/stream/flows/",
         "/api/v1/stream/flows.yaml",

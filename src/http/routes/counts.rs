@@ -1,10 +1,11 @@
 //! `GET /flows/histogram` and `/flows/top`: flows that are counted instead of sent.
 
+use futures::future::join;
+
 use super::flows::{content_encoding, disposition, flow_headers};
 use crate::db::pager::{Pager, Start};
 use crate::db::summary::{read_extent, read_state};
 use crate::db::{Database, DbError};
-use crate::export::ExportError;
 use crate::export::counts::Counts;
 use crate::export::gzip::{ContentEncoding, GzipEncoder};
 use crate::export::pipeline::{Content, Export};
@@ -40,7 +41,7 @@ pub(super) async fn get_histogram<D: Database>(
         Buckets::Width(width) => format!("width={width}"),
     };
     let question = format!("histogram {divided}\n{}", selection.wire_text());
-    let answer = Answer::new("histogram", &question, format, context);
+    let answer = CountsResponse::new("histogram", &question, format, context);
     if let Some(not_modified) = answer.not_modified(context).await? {
         return Ok(not_modified);
     }
@@ -71,7 +72,7 @@ pub(super) async fn get_top<D: Database>(
         query.limit,
         query.selection.wire_text()
     );
-    let answer = Answer::new("top", &question, query.format, context);
+    let answer = CountsResponse::new("top", &question, query.format, context);
     if let Some(not_modified) = answer.not_modified(context).await? {
         return Ok(not_modified);
     }
@@ -114,15 +115,15 @@ async fn borders<D: Database>(
     Ok((borders, Some(state)))
 }
 
-/// What an answer of counts says of itself.
-struct Answer {
+/// What a response of counts says of itself.
+struct CountsResponse {
     name: &'static str,
     format: Format,
     encoding: ContentEncoding,
     representation: Representation,
 }
 
-impl Answer {
+impl CountsResponse {
     fn new<D: Database>(
         name: &'static str,
         question: &str,
@@ -179,9 +180,14 @@ impl Answer {
             if page.last {
                 break;
             }
-            let mut records = page.records().map_err(ExportError::from)?;
-            counts.add(&mut records)?;
-            page = rest.next().await?.ok_or_else(DbError::edited)?;
+            // The next page is read while this one is counted.
+            let counting = async {
+                let mut records = page.records()?;
+                counts.add(&mut records)
+            };
+            let (next, counted) = join(rest.next(), counting).await;
+            counted?;
+            page = next?.ok_or_else(DbError::edited)?;
         }
         let export = Export::new(
             context.readiness.database(),

@@ -3,6 +3,7 @@
 use crate::db::Database;
 use crate::http::etag;
 use crate::http::openapi::bigquery_schema;
+use crate::http::page::{CONTENT_TYPE, PAGE, POLICY};
 use crate::http::problem::Problem;
 use crate::http::request::{Request, RequestContext};
 use crate::http::response::Response;
@@ -32,4 +33,22 @@ pub(super) fn get_bigquery_schema<D: Database>(
 ) -> Result<Response<D>, Problem> {
     let layout = columns_alone(context.query)?;
     get_document(context, &bigquery_schema(layout.fields()))
+}
+
+/// The page for people. It holds no flows, so it asks for no token.
+pub(super) fn get_page<D: Database>(
+    context: &RequestContext<'_, D, impl Request>,
+) -> Result<Response<D>, Problem> {
+    let mut response = get_document(context, PAGE)?;
+    for (name, value) in &mut response.headers {
+        if *name == "content-type" {
+            CONTENT_TYPE.clone_into(value);
+        }
+    }
+    response.headers.extend([
+        ("content-security-policy", POLICY.to_owned()),
+        ("x-content-type-options", "nosniff".to_owned()),
+        ("referrer-policy", "no-referrer".to_owned()),
+    ]);
+    Ok(response)
 }

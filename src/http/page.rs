@@ -1,0 +1,14 @@
+//! The page for people: one HTML file that asks the API, and nothing else.
+
+/// The page.
+pub const PAGE: &str = include_str!("page/page.html");
+
+/// Its media type.
+pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
+
+/// The policy of the page (Content Security Policy Level 3): its own style and script, by their hashes, and requests to
+/// where it came from. A test holds the hashes to the page.
+pub const POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-TvGEcAxYdZOqqR6I4Oz212q7ZJCO9lm3kQSkMpjoMVY='; \
+    script-src 'sha256-zDESCejZC6DUpjY9CmDGoHZz3GWO6nKJNT3LAs5eGkg='; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
