@@ -30,7 +30,7 @@ use flow_window::service::{self, Service};
 use flow_window::settings::SettingsError;
 use spin_sdk::http::Method;
 use spin_sdk::wasip3::exports::http::handler::Guest;
-use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
+use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Request, Response};
 
 use sqlite::SpinSqlite;
 
@@ -48,8 +48,13 @@ struct FlowWindow;
 impl Guest for FlowWindow {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         // The host passes on no method that is none.
-        Method::try_from(request.get_method()).map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
-        let request = HostRequest(request);
+        let method = Method::try_from(request.get_method())
+            .map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
+        let request = HostRequest {
+            method: method.as_str().to_owned(),
+            headers: request.get_headers(),
+            request,
+        };
         let logged = match instance_service().await {
             Ok(service) => service.handle(&request).await,
             Err(error) => service::refuse(error, &request).await,
@@ -77,20 +82,24 @@ fn known_service() -> Option<Rc<Service<SpinSqlite>>> {
     known
 }
 
-struct HostRequest(Request);
+/// The host makes the headers a resource anew each time that it is asked for them: once will do.
+struct HostRequest {
+    method: String,
+    headers: Fields,
+    request: Request,
+}
 
 impl request::Request for HostRequest {
     fn method(&self) -> String {
-        let method = Method::try_from(self.0.get_method());
-        method.map_or(String::new(), |method| method.as_str().to_owned())
+        self.method.clone()
     }
 
     fn target(&self) -> String {
-        self.0.get_path_with_query().unwrap_or_default()
+        self.request.get_path_with_query().unwrap_or_default()
     }
 
     fn header(&self, name: &str) -> Vec<Vec<u8>> {
-        self.0.get_headers().get(name)
+        self.headers.get(name)
     }
 }
 

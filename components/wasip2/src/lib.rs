@@ -29,7 +29,7 @@ use flow_window::http::request::{self, Request as _};
 use flow_window::log;
 use flow_window::service::{self, Service};
 use wasi::exports::http::incoming_handler::Guest;
-use wasi::http::types::{IncomingRequest, Method, ResponseOutparam};
+use wasi::http::types::{Fields, IncomingRequest, Method, ResponseOutparam};
 
 use sqlite::SpinSqlite;
 
@@ -47,7 +47,8 @@ struct FlowWindow;
 
 impl Guest for FlowWindow {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
-        executor::run(answer(HostRequest(request), out));
+        let headers = request.headers();
+        executor::run(answer(HostRequest { request, headers }, out));
     }
 }
 
@@ -66,11 +67,16 @@ async fn answer(request: HostRequest, out: ResponseOutparam) {
     response::send(logged, out).await;
 }
 
-struct HostRequest(IncomingRequest);
+/// The host makes the headers a resource anew each time that it is asked for them: once will do. A child of the request,
+/// it goes first.
+struct HostRequest {
+    headers: Fields,
+    request: IncomingRequest,
+}
 
 impl request::Request for HostRequest {
     fn method(&self) -> String {
-        match self.0.method() {
+        match self.request.method() {
             Method::Get => "GET",
             Method::Head => "HEAD",
             Method::Post => "POST",
@@ -86,11 +92,11 @@ impl request::Request for HostRequest {
     }
 
     fn target(&self) -> String {
-        self.0.path_with_query().unwrap_or_default()
+        self.request.path_with_query().unwrap_or_default()
     }
 
     fn header(&self, name: &str) -> Vec<Vec<u8>> {
-        self.0.headers().get(&name.to_owned())
+        self.headers.get(&name.to_owned())
     }
 }
 
