@@ -257,7 +257,7 @@ impl DbError {
             "out of memory",
             "Response is too large",
         ]) {
-            let detail = "a flow is larger than the host passes on in one row (128 MiB)";
+            let detail = "a flow is larger than the host passes on in one row (128 MiB; a database server passes on less)";
             Self::new(DbErrorKind::TooLarge, detail)
         } else {
             Self::internal("the database cannot be read; see the log")

@@ -233,15 +233,22 @@ fn for_each(
 }
 
 /// The integer of a field; 0 for a null.
-fn number(value: Option<&RawValue<'_>>) -> i64 {
+///
+/// # Errors
+/// None for a record: its reader lets no other value of an integer column pass.
+fn number(value: Option<&RawValue<'_>>) -> Result<i64, ExportError> {
     let bytes = value.map(|value| value.bytes()).unwrap_or_default();
-    let text = std::str::from_utf8(bytes).unwrap_or_default();
-    text.parse().unwrap_or(0)
+    if bytes == b"null" {
+        return Ok(0);
+    }
+    let text = std::str::from_utf8(bytes).ok();
+    let number = text.and_then(|text| text.parse().ok());
+    number.ok_or_else(|| DbError::internal("a number of a flow is no integer").into())
 }
 
 impl Histogram {
     fn add(&mut self, flow: &[RawValue<'_>]) -> Result<(), ExportError> {
-        let time = number(flow.get(1));
+        let time = number(flow.get(1))?;
         loop {
             // A flow at the least integer lies before every start that there is.
             let end = self.borders.get(self.current.saturating_add(1));
@@ -254,7 +261,7 @@ impl Histogram {
                 if is_before && time > i64::MIN {
                     return Err(DbError::edited().into());
                 }
-                return sums.add(number(flow.get(2)), number(flow.get(3)));
+                return sums.add(number(flow.get(2))?, number(flow.get(3))?);
             }
             self.current = self.current.saturating_add(1);
         }
@@ -272,7 +279,7 @@ impl Histogram {
 impl Top {
     fn add(&mut self, flow: &[RawValue<'_>]) -> Result<(), ExportError> {
         let value = flow.get(4).map(|value| value.bytes()).unwrap_or_default();
-        let (packets, bytes) = (number(flow.get(2)), number(flow.get(3)));
+        let (packets, bytes) = (number(flow.get(2))?, number(flow.get(3))?);
         if value.contains(&b'\\') {
             // The same text may be escaped in another way.
             let text = unquoted(value).unwrap_or_default();

@@ -10,5 +10,5 @@ pub const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 /// where it came from. A test holds the hashes to the page.
 pub const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-TvGEcAxYdZOqqR6I4Oz212q7ZJCO9lm3kQSkMpjoMVY='; \
-    script-src 'sha256-zDESCejZC6DUpjY9CmDGoHZz3GWO6nKJNT3LAs5eGkg='; \
+    script-src 'sha256-bnFSgleyR9VATeTWd4OO6FNXtITFfPED7rRMh1bCSkw='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

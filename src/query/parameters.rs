@@ -139,7 +139,7 @@ pub const BY: Parameter = Parameter {
     name: "by",
     kind: ParameterKind::Word(&FILTER_NAMES),
     expected: "src_comp, src_port, dst_comp, dst_port or protocol",
-    description: "the field whose values are counted",
+    description: "the field whose values are counted; absent: src_comp",
 };
 
 /// What values are ordered by.

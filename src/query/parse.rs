@@ -104,7 +104,7 @@ impl TopQuery {
         default_format: Result<Format, NotAcceptable>,
     ) -> Result<Self, ParamError> {
         let given = Given::read(query, &TOP_PARAMETERS)?;
-        let name = given.one(&BY).unwrap_or_default();
+        let name = given.one(&BY).unwrap_or("src_comp");
         let mut filters = COLUMNS.iter().filter(|column| column.is_filter);
         let order = given.one(&ORDER);
         Ok(Self {
@@ -514,7 +514,7 @@ mod tests {
             );
         }
         for (query, names) in [
-            ("", "by"),
+            ("by=", "by"),
             ("by=id", "by"),
             ("by=protocol&order=id", "order"),
             ("by=protocol&limit=100001", "limit"),

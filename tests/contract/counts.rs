@@ -316,7 +316,7 @@ fn what_cannot_be_counted_is_refused_and_named() {
     problem(histogram("limit=1"), 400, "\"limit\" is no parameter");
     let top = |query: &str| server.get(&format!("{TOP}?{query}"));
     problem(
-        top(""),
+        top("by="),
         400,
         "by is \"\", expected src_comp, src_port, dst_comp, dst_port or protocol",
     );

@@ -7,7 +7,7 @@ use flow_window::formats::{Encoder, Format};
 use flow_window::http::openapi;
 use flow_window::http::problem::ProblemKind;
 use flow_window::http::routes::{Access, FLOWS, QueryPolicy, ROUTES, Route};
-use flow_window::query::parameters::{BY, PARAMETERS, Parameter, ParameterKind};
+use flow_window::query::parameters::{PARAMETERS, Parameter, ParameterKind};
 use flow_window::rows::reader::RecordReader;
 use flow_window::table::columns::{COLUMNS, Column, ColumnType};
 use flow_window::table::layout::Layout;
@@ -386,9 +386,6 @@ fn parameter(parameter: &Parameter) -> Value {
     });
     if parameter.kind == ParameterKind::Columns {
         insert(&mut described, "explode", false.into());
-    }
-    if parameter.name == BY.name {
-        insert(&mut described, "required", true.into());
     }
     described
 }

@@ -51,12 +51,16 @@ QUESTION = {
 WINDOW = {"scanned_after", "scanned_before", "buckets"}
 
 
-def fetch_headers(limit):
-    request = urllib.request.Request(f"{URL}/api/v1/stream/flows?limit={limit}")
+def fetch(query):
+    request = urllib.request.Request(f"{URL}/api/v1/stream/flows?{query}")
     if TOKEN:
         request.add_header("Authorization", f"Bearer {TOKEN}")
     with urllib.request.urlopen(request) as answer:
-        return answer.headers
+        return answer.headers, answer.read()
+
+
+def fetch_headers(limit):
+    return fetch(f"limit={limit}")[0]
 
 
 def fetch_cursor(limit):
@@ -66,6 +70,9 @@ def fetch_cursor(limit):
 
 # Inside the first page, at its end, in a later page, and at the last flow but one.
 CURSORS = [fetch_cursor(limit) for limit in (1, 2, 99, 500, 501, 2500, 4999)]
+
+#: The header line of an empty answer.
+COLUMNS = fetch("limit=0&format=csv")[1].decode().strip().split(",")
 
 #: No limit is that large, so that the answer is whole.
 WHOLE = fetch_headers(2**63 - 1)
@@ -104,20 +111,6 @@ def map_case(context, case):
 
 def is_integer(text, least=-(2**63)):
     return re.fullmatch(r"-?[0-9]+", text) is not None and least <= int(text) < 2**63
-
-
-COLUMNS = (
-    "id",
-    "time",
-    "duration",
-    "src_comp",
-    "src_port",
-    "dst_comp",
-    "dst_port",
-    "protocol",
-    "packet_count",
-    "byte_count",
-)
 
 
 def is_columns(names):

@@ -9,6 +9,7 @@
 //! - [`disk`]: a disk that takes nothing more
 //! - [`clients`]: clients that leave, stall, or come all at once
 //! - [`readers`]: readers that leave or take nothing, and what their answers go on to cost
+//! - [`counts`]: counts while the table changes, a page fails or the client leaves
 //! - [`malformed_requests`]: request heads that break the grammar, or are too large
 //! - [`writer`]: a load into the table that is being read
 //! - [`states`]: a table that is changed in every way there is
@@ -26,6 +27,7 @@
 
 mod clients;
 mod content;
+mod counts;
 mod disk;
 mod faults;
 mod http2;

@@ -17,7 +17,7 @@ const ROWS: u32 = 1_200_000;
 
 /// Waits until no statement has run for a while, and gives how many have.
 #[track_caller]
-fn statements_at_rest(server: &TestServer) -> usize {
+pub(crate) fn statements_at_rest(server: &TestServer) -> usize {
     let ran = || server.faults().passed(Point::Row);
     let (mut last, mut since) = (ran(), Instant::now());
     wait_until("no statement runs", || {

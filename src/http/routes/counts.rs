@@ -2,7 +2,7 @@
 
 use futures::future::join;
 
-use super::flows::{content_encoding, disposition, flow_headers};
+use super::flows::{content_encoding, content_headers, flow_headers};
 use crate::db::pager::{Pager, Start};
 use crate::db::summary::{read_extent, read_state};
 use crate::db::{Database, DbError};
@@ -170,11 +170,7 @@ impl CountsResponse {
         let etag = self.representation.etag(state);
         etag::check_if_match(context.header("if-match").as_deref(), etag.as_deref())?;
         let mut headers = flow_headers(etag, state, None);
-        headers.push(("content-type", self.format.content_type()));
-        headers.push(("content-disposition", disposition(self.name, self.format)));
-        if self.encoding == ContentEncoding::Gzip {
-            headers.push(("content-encoding", self.encoding.name().to_owned()));
-        }
+        headers.extend(content_headers(self.name, self.format, self.encoding));
         let mut page = first;
         for _ in 0..PAGES_BEFORE_HEAD {
             if page.last {

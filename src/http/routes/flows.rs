@@ -36,11 +36,7 @@ pub(super) async fn stream_flows<D: Database>(
     let etag = representation.etag(state);
     etag::check_if_match(context.header("if-match").as_deref(), etag.as_deref())?;
     let mut headers = flow_headers(etag, state, watermark);
-    headers.push(("content-type", query.format.content_type()));
-    headers.push(("content-disposition", disposition("flows", query.format)));
-    if encoding == ContentEncoding::Gzip {
-        headers.push(("content-encoding", encoding.name().to_owned()));
-    }
+    headers.extend(content_headers("flows", query.format, encoding));
     if let Some(cursor) = &next_cursor {
         headers.push(("link", next_link(context.path, context.query, cursor)));
     }
@@ -63,9 +59,22 @@ pub(super) async fn stream_flows<D: Database>(
     })
 }
 
-/// The name of a saved file, where the path has none. A browser shows the answer all the same.
-pub(super) fn disposition(name: &str, format: Format) -> String {
-    format!("inline; filename=\"{name}.{}\"", format.name())
+/// The headers that describe a body. The name is that of a saved file, where the path has none; a browser shows the
+/// answer all the same.
+pub(super) fn content_headers(
+    name: &str,
+    format: Format,
+    encoding: ContentEncoding,
+) -> Vec<(&'static str, String)> {
+    let file = format!("inline; filename=\"{name}.{}\"", format.name());
+    let mut headers = vec![
+        ("content-type", format.content_type()),
+        ("content-disposition", file),
+    ];
+    if encoding == ContentEncoding::Gzip {
+        headers.push(("content-encoding", encoding.name().to_owned()));
+    }
+    headers
 }
 
 pub(super) fn content_encoding<D: Database>(
