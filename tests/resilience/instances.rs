@@ -24,7 +24,7 @@ fn clients_that_stall_hold_every_instance_until_the_readers_timeout() {
         database.serve_with_instances(instances, &[("reader_timeout", &timeout.to_string())]);
     let mut stalled = Vec::new();
     for _ in 0..instances {
-        let mut wire = Wire::open(server.address());
+        let mut wire = Wire::narrow(server.address());
         wire.send(head_for(&format!("{FLOWS}.ndjson"), &[]));
         wire.wait_for_bytes();
         stalled.push(wire);

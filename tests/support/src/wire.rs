@@ -7,6 +7,8 @@ use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 /// How long a test waits for what has to happen at some time. Only a failing test waits as long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -240,6 +242,24 @@ impl Wire {
     #[track_caller]
     pub fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("a connection");
+        Self::over(stream)
+    }
+
+    /// Connects with a small receive buffer. A thousand clients that read nothing would otherwise hold more than the
+    /// kernel gives all sockets together (`net.ipv4.tcp_mem`), and it would drop what they are sent later.
+    #[track_caller]
+    pub fn narrow(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        let connected = socket
+            .set_recv_buffer_size(16 << 10)
+            .and_then(|()| socket.connect_timeout(&address.into(), PATIENCE));
+        connected.expect("a connection");
+        Self::over(socket.into())
+    }
+
+    #[track_caller]
+    fn over(stream: TcpStream) -> Self {
         let limited = stream
             .set_read_timeout(Some(PATIENCE))
             .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
