@@ -37,7 +37,7 @@ const PAGE_BYTES: i64 = 512 << 10;
 const MAX_PAGE_BYTES: i64 = 16 * PAGE_BYTES;
 
 /// How often an answer starts again when the table is edited between two statements before its head.
-const MAX_STARTS: u32 = 4;
+pub const MAX_STARTS: u32 = 4;
 
 /// A page as the database has returned it.
 #[derive(Debug)]

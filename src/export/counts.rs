@@ -61,10 +61,9 @@ pub fn top_fields(by: &Column) -> Vec<Column> {
 /// Counts flows, and then writes the counts.
 pub struct Counts {
     counter: Counter,
-    format: Format,
-    /// The encoded counts, when all flows have been counted.
-    body: Vec<u8>,
-    records: u64,
+    /// That of the counts.
+    layout: Layout,
+    encoder: Encoder,
 }
 
 enum Counter {
@@ -127,36 +126,32 @@ impl Counts {
     /// Counts flows in buckets. `borders` are the start of the first and the end of each, rising.
     pub fn histogram(borders: Vec<i64>, format: Format) -> Self {
         let buckets = borders.len().saturating_sub(1);
-        Self::new(
-            Counter::Histogram(Histogram {
-                borders,
-                sums: vec![Sums::default(); buckets],
-                current: 0,
-            }),
-            format,
-        )
+        let histogram = Histogram {
+            borders,
+            sums: vec![Sums::default(); buckets],
+            current: 0,
+        };
+        Self::new(Counter::Histogram(histogram), BUCKET.to_vec(), format)
     }
 
     /// Counts flows by the values of a column.
     pub fn top(query: &TopQuery) -> Self {
-        Self::new(
-            Counter::Top(Top {
-                by: query.by,
-                order: query.order,
-                limit: usize::try_from(query.limit).unwrap_or(0),
-                sums: HashMap::default(),
-                bytes: 0,
-            }),
-            query.format,
-        )
+        let top = Top {
+            by: query.by,
+            order: query.order,
+            limit: usize::try_from(query.limit).unwrap_or(0),
+            sums: HashMap::default(),
+            bytes: 0,
+        };
+        Self::new(Counter::Top(top), top_fields(query.by), query.format)
     }
 
-    fn new(counter: Counter, format: Format) -> Self {
+    fn new(counter: Counter, fields: Vec<Column>, format: Format) -> Self {
+        let layout = Layout::of(fields);
         Self {
             counter,
-            format,
-            body: Vec::new(),
-            records: 0,
+            encoder: Encoder::new(format, &layout, None),
+            layout,
         }
     }
 
@@ -185,28 +180,26 @@ impl Counts {
     /// # Errors
     /// None that the counts can cause.
     pub fn finish(&mut self) -> Result<(), ExportError> {
-        let (layout, records) = match &self.counter {
-            Counter::Histogram(histogram) => (Layout::of(BUCKET.to_vec()), histogram.packed()),
-            Counter::Top(top) => (Layout::of(top_fields(top.by)), top.packed()),
+        let records = match &self.counter {
+            Counter::Histogram(histogram) => histogram.packed(),
+            Counter::Top(top) => top.packed(),
         };
         let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
         let packed = records.join(&b',');
-        let mut encoder = Encoder::new(self.format, &layout, None);
-        encoder.write(&mut RecordReader::new(&packed, count, &layout)?, usize::MAX)?;
-        encoder.finish();
-        self.body = encoder.take();
-        self.records = encoder.records();
+        let mut records = RecordReader::new(&packed, count, &self.layout)?;
+        self.encoder.write(&mut records, usize::MAX)?;
+        self.encoder.finish();
         Ok(())
     }
 
     /// The encoded counts; nothing before [`Self::finish`].
     pub fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.body)
+        self.encoder.take()
     }
 
     /// Counts in the body.
     pub fn records(&self) -> u64 {
-        self.records
+        self.encoder.records()
     }
 }
 

@@ -224,7 +224,7 @@ impl Encoder {
 }
 
 /// The loop over the records of a page, compiled for each format. For all columns of the table it is compiled once more,
-/// with their number and types: a flow takes half the time.
+/// with their number and types.
 #[inline(never)]
 fn write<const ALL: bool>(
     writer: &mut impl RecordWriter,

@@ -76,9 +76,9 @@ impl Label {
         // A format whose records name no field has nothing between name and value.
         let name = if behind.is_empty() { "" } else { name };
         Self {
-            before: Padded::new(&[lead, name, behind]),
+            before: Padded::fitting(&[lead, name, behind]).0,
             after: match closing {
-                Some(closing) => Padded::new(&[closing, name, behind]),
+                Some(closing) => Padded::fitting(&[closing, name, behind]).0,
                 None => Padded::new(&[]),
             },
             is_first,
@@ -225,19 +225,29 @@ pub(super) struct Padded {
 }
 
 impl Padded {
-    /// The text of these parts. A part that the chunk has no room for is left out; no field's name is that long.
-    pub(super) const fn new(mut parts: &[&str]) -> Self {
+    /// The text of these parts; in a const a text longer than the chunk does not compile.
+    pub(super) const fn new(parts: &[&str]) -> Self {
+        let (padded, is_whole) = Self::fitting(parts);
+        assert!(is_whole, "longer than the chunk");
+        padded
+    }
+
+    /// The text of the parts that the chunk has room for, and whether these are all of them. They are where a name is as
+    /// long as a column's at most.
+    const fn fitting(mut parts: &[&str]) -> (Self, bool) {
         let mut chunk = [0; CHUNK];
-        let mut length: usize = 0;
+        let (mut length, mut is_whole): (usize, _) = (0, true);
         while let [part, rest @ ..] = parts {
             let (_, room) = chunk.split_at_mut(length);
             if let Some((text, _)) = room.split_at_mut_checked(part.len()) {
                 text.copy_from_slice(part.as_bytes());
                 length = length.saturating_add(part.len());
+            } else {
+                is_whole = false;
             }
             parts = rest;
         }
-        Self { chunk, length }
+        (Self { chunk, length }, is_whole)
     }
 
     /// Appends the text.

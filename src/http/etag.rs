@@ -38,18 +38,16 @@ impl Representation {
         } else {
             format!("columns={}\n", layout.field_names())
         };
-        let text = format!(
-            "form={FORMAT_VERSION}\n{}{columns}limit={limit}\ncursor={}\nend={end}\nformat={}\ncoding={}\n",
+        let question = format!(
+            "{}{columns}limit={limit}\ncursor={}\nend={end}\n",
             selection.wire_text(),
             cursor.unwrap_or_default(),
-            format.name(),
-            encoding.name(),
         );
-        Self(xxh64(text.as_bytes(), SEED))
+        Self::of(&question, *format, encoding)
     }
 
-    /// The representation of counts, in a content encoding. `question` tells one question from another.
-    pub fn of_counts(question: &str, format: Format, encoding: ContentEncoding) -> Self {
+    /// The representation in a format and a content encoding. `question` tells one question from another.
+    pub fn of(question: &str, format: Format, encoding: ContentEncoding) -> Self {
         let text = format!(
             "form={FORMAT_VERSION}\n{question}format={}\ncoding={}\n",
             format.name(),

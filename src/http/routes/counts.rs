@@ -2,9 +2,9 @@
 
 use futures::future::join;
 
-use super::flows::{content_encoding, content_headers, flow_headers};
-use crate::db::pager::{Pager, Start};
-use crate::db::summary::{read_extent, read_state};
+use super::flows::{content_encoding, content_headers, flow_headers, known_state};
+use crate::db::pager::{MAX_STARTS, Pager, Start};
+use crate::db::summary::read_extent;
 use crate::db::{Database, DbError};
 use crate::export::counts::Counts;
 use crate::export::gzip::{ContentEncoding, GzipEncoder};
@@ -23,9 +23,6 @@ use crate::table::state::TableState;
 /// Pages that are counted before the head is sent: some 300,000 flows. What fails in them has a status of its own. The
 /// host tells whether the client has left only after the head.
 const PAGES_BEFORE_HEAD: u32 = 100;
-
-/// How often counting starts again when the table changes between the look at its ends and the first page.
-const MAX_STARTS: u32 = 4;
 
 /// Flows, packets and bytes in the buckets of a window.
 pub(super) async fn get_histogram<D: Database>(
@@ -135,7 +132,7 @@ impl CountsResponse {
             name,
             format,
             encoding,
-            representation: Representation::of_counts(question, format, encoding),
+            representation: Representation::of(question, format, encoding),
         }
     }
 
@@ -144,14 +141,8 @@ impl CountsResponse {
         &self,
         context: &RequestContext<'_, D, impl Request>,
     ) -> Result<Option<Response<D>>, Problem> {
-        let Some(known) = context.header("if-none-match") else {
-            return Ok(None);
-        };
-        let state = read_state(context.readiness).await?;
-        let etag = self.representation.etag(state);
-        etag::check_if_match(context.header("if-match").as_deref(), etag.as_deref())?;
-        let current = etag.filter(|etag| etag::matches(&known, etag));
-        Ok(current.map(|etag| Response::empty(304, flow_headers(Some(etag), state, None))))
+        let known = known_state(context, self.representation).await?;
+        Ok(known.map(|(etag, state)| Response::empty(304, flow_headers(Some(etag), state, None))))
     }
 
     /// Counts the flows, and answers with the counts.

@@ -88,19 +88,28 @@ pub(super) fn content_encoding<D: Database>(
     }
 }
 
-/// The 304, where `If-None-Match` lists the current tag.
-async fn not_modified<D: Database>(
+/// The current tag and the state of the table, where `If-None-Match` lists that tag.
+pub(super) async fn known_state<D: Database>(
     context: &RequestContext<'_, D, impl Request>,
-    query: &Query,
     representation: Representation,
-) -> Result<Option<Response<D>>, Problem> {
+) -> Result<Option<(String, TableState)>, Problem> {
     let Some(known) = context.header("if-none-match") else {
         return Ok(None);
     };
     let state = read_state(context.readiness).await?;
     let etag = representation.etag(state);
     etag::check_if_match(context.header("if-match").as_deref(), etag.as_deref())?;
-    let Some(etag) = etag.filter(|etag| etag::matches(&known, etag)) else {
+    let current = etag.filter(|etag| etag::matches(&known, etag));
+    Ok(current.map(|etag| (etag, state)))
+}
+
+/// The 304, where `If-None-Match` lists the current tag.
+async fn not_modified<D: Database>(
+    context: &RequestContext<'_, D, impl Request>,
+    query: &Query,
+    representation: Representation,
+) -> Result<Option<Response<D>>, Problem> {
+    let Some((etag, state)) = known_state(context, representation).await? else {
         return Ok(None);
     };
     check_continues(query, state)?;
