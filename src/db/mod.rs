@@ -8,11 +8,13 @@
 //! - `reader`: statements that have to agree on one state of the table
 //! - [`pager`]: the pages of an answer; `limit`: where a limit cuts it
 //! - [`summary`]: the state and the ends of the table
+//! - [`minutes`]: flows that are counted by minute
 //! - [`readiness`]: whether the table can be served
 
 use std::time::Duration;
 
 mod limit;
+pub mod minutes;
 pub mod pager;
 mod reader;
 pub mod readiness;
@@ -141,6 +143,8 @@ pub enum DbErrorKind {
     Gone(&'static str),
     /// The page is too large for one row: a page of fewer flows may fit.
     TooLarge,
+    /// A sum takes more than 64 bits.
+    Overflow,
     /// SQLite has refused to pack a BLOB without naming it: a search finds it.
     UnnamedBlob,
     /// None of these.
@@ -238,6 +242,8 @@ impl DbError {
         } else if says(&["http error", "api error: `status=5", "InvalidConnection"]) {
             let detail = "the database server does not answer; try again";
             Self::new(DbErrorKind::Busy, detail)
+        } else if says(&["integer overflow"]) {
+            Self::new(DbErrorKind::Overflow, "a sum takes more than 64 bits")
         } else if says(&["is locked"]) {
             let detail = "the database stays locked by a writer; try again";
             Self::new(DbErrorKind::Busy, detail)

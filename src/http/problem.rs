@@ -144,6 +144,7 @@ impl From<DbError> for Problem {
             DbErrorKind::TooLarge
             | DbErrorKind::UnnamedBlob
             | DbErrorKind::Unsupported
+            | DbErrorKind::Overflow
             | DbErrorKind::Internal => Self::new(ProblemKind::Internal, detail),
         };
         Self { cause, ..problem }

@@ -20,29 +20,58 @@ pub struct HistogramQuery {
 /// How a window is divided into buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Buckets {
-    /// Into so many at most, all of one width but the last.
+    /// Into so many at most, all of one width but the last. A width above an hour is of whole minutes.
     Count(i64),
     /// Into buckets of so many seconds. The last one may be shorter.
     Width(i64),
 }
 
+const MINUTE: i128 = 60;
+
+const HOUR: i128 = 3_600;
+
 /// The most buckets of an answer.
 const MAX_BUCKETS: i128 = 10_000;
 
 impl Buckets {
+    /// The start of the first bucket of a table whose flows have times from `first` to `last`. Buckets of whole minutes
+    /// start with a minute.
+    pub fn start(self, first: i64, last: i64) -> i64 {
+        let before = first.saturating_sub(1);
+        let is_of_minutes = match self {
+            Self::Width(width) => width % 60 == 0,
+            Self::Count(_) => self.width(before, last) > HOUR,
+        };
+        if is_of_minutes {
+            before.saturating_sub(before.rem_euclid(60))
+        } else {
+            before
+        }
+    }
+
+    /// The seconds of a bucket of the window.
+    fn width(self, after: i64, until: i64) -> i128 {
+        match self {
+            Self::Width(width) => i128::from(width).max(1),
+            Self::Count(count) => {
+                let width = rounded_up(span(after, until), i128::from(count)).max(1);
+                if width > HOUR {
+                    rounded_up(width, MINUTE).saturating_mul(MINUTE)
+                } else {
+                    width
+                }
+            }
+        }
+    }
+
     /// The borders of the buckets of the window `after < time <= until`, in order: the start, and each bucket's end.
     /// There is one border alone where the window is empty.
     ///
     /// # Errors
     /// More than 10,000 buckets.
     pub fn borders(self, after: i64, until: i64) -> Result<Vec<i64>, ParamError> {
-        // 128 bits hold any span of two 64-bit integers.
-        let span = i128::from(until).saturating_sub(i128::from(after)).max(0);
-        let width = match self {
-            Self::Width(width) => i128::from(width).max(1),
-            Self::Count(count) => rounded_up(span, i128::from(count)).max(1),
-        };
-        let count = rounded_up(span, width);
+        let width = self.width(after, until);
+        let count = rounded_up(span(after, until), width);
         if count > MAX_BUCKETS {
             let detail = format!(
                 "width is {width}, which makes {count} buckets of this window, expected {MAX_BUCKETS} at most"
@@ -56,6 +85,11 @@ impl Buckets {
         let ends = (1..=count).map(border);
         Ok(std::iter::once(after).chain(ends).collect())
     }
+}
+
+/// The seconds of the window. 128 bits hold those between any two 64-bit integers.
+fn span(after: i64, until: i64) -> i128 {
+    i128::from(until).saturating_sub(i128::from(after)).max(0)
 }
 
 fn rounded_up(dividend: i128, divisor: i128) -> i128 {
@@ -142,6 +176,15 @@ mod tests {
                 }
             }
         }
+        // A bucket of more than an hour ends with a minute.
+        let borders = Buckets::Count(100).borders(0, 5_011_199).unwrap();
+        assert_eq!(borders[..3], [0, 50_160, 100_320]);
+        assert_eq!(borders.len(), 101);
+        assert_eq!(Buckets::Count(100).start(61, 5_011_199), 60);
+        assert_eq!(Buckets::Count(100).start(77, 5_011_199), 60);
+        assert_eq!(Buckets::Width(300).start(77, 80), 60);
+        assert_eq!(Buckets::Count(100).start(77, 5_000), 76);
+        assert_eq!(Buckets::Count(1).start(i64::MIN, i64::MAX), i64::MIN);
         assert_eq!(
             Buckets::Width(60).borders(0, 130),
             Ok(vec![0, 60, 120, 130])

@@ -55,3 +55,20 @@ CREATE TRIGGER IF NOT EXISTS flows_guard_insert AFTER INSERT ON flows
 WHEN NEW.id <= (SELECT high FROM flows_guard) OR NEW.id < (SELECT max(id) FROM flows) BEGIN
     UPDATE flows_guard SET content = random(), lineage = random();
 END;
+
+-- Flows counted by minute, for histograms of long windows. `flows load` keeps them; the service does without them
+-- where they do not hold. A minute is named by its end, which is a multiple of 60.
+CREATE TABLE IF NOT EXISTS flows_per_minute (
+    until   INTEGER PRIMARY KEY,  -- for until - 60 < time <= until
+    flows   INTEGER NOT NULL,
+    packets INTEGER NOT NULL,
+    bytes   INTEGER NOT NULL
+) STRICT;
+
+-- Which flows flows_per_minute has counted: those of one state of `flows`, up to an id.
+CREATE TABLE IF NOT EXISTS flows_per_minute_state (
+    one     INTEGER PRIMARY KEY CHECK (one = 1),
+    content INTEGER NOT NULL,  -- that of the guard; the counts hold while the guard has it
+    max_id  INTEGER NOT NULL,  -- the largest id that is counted
+    flows   INTEGER NOT NULL   -- how many are counted
+) STRICT;

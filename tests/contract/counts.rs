@@ -382,7 +382,7 @@ fn counts_of_many_flows_are_begun_before_they_are_known() {
     let sum: i64 = (1..=1_000_003).sum();
     assert_eq!(
         whole.json(),
-        json!([{"time": -1, "until": 142_857, "flows": 1_000_003, "packets": 1_000_003, "bytes": sum}])
+        json!([{"time": -60, "until": 142_857, "flows": 1_000_003, "packets": 1_000_003, "bytes": sum}])
     );
     let top = server
         .get_with(
@@ -391,4 +391,99 @@ fn counts_of_many_flows_are_begun_before_they_are_known() {
         )
         .ok();
     assert_eq!(top.header("content-encoding"), "gzip");
+}
+
+/// Answers of the server, and of one over the same flows that has no counts by minute.
+fn assert_counted_as_read(server: &TestServer, questions: &[String]) {
+    let copy = server.database.copy();
+    copy.execute("DELETE FROM flows_per_minute_state");
+    let reading = copy.serve();
+    for question in questions {
+        let target = format!("{HISTOGRAM}?{question}");
+        let counted = server.get(&target).ok();
+        assert_eq!(counted.text(), reading.get(&target).ok().text(), "{target}");
+    }
+}
+
+#[test]
+fn a_histogram_by_counted_minutes_is_that_of_the_flows_whatever_becomes_of_them() {
+    let mut random = Random(3);
+    let database = Database::with_flows([]);
+    database.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+         INSERT INTO flows SELECT i, (i * 7919) % 1000003 - 5000, 0, 'C', '1', 'C', '2', 6, i % 5, i * i FROM n",
+    );
+    database.prepare();
+    let server = database.serve();
+    let mut questions = vec![String::new(), "buckets=1".into(), "width=86400".into()];
+    for _ in 0..20 {
+        let mut time = |unit: usize| random.below(1_100_000 / unit) as i64 * unit as i64 - 50_040;
+        let (one, other) = if questions.len() % 2 == 0 {
+            (time(1), time(1))
+        } else {
+            (time(60), time(60))
+        };
+        let window = format!(
+            "scanned_after={}&scanned_before={}",
+            one.min(other),
+            one.max(other)
+        );
+        let buckets = [1, 7, 100, 3000][questions.len() % 4];
+        questions.push(format!("{window}&buckets={buckets}"));
+        questions.push(format!("scanned_after={one}"));
+        questions.push(format!("scanned_before={one}&width=3600"));
+    }
+    assert_counted_as_read(&server, &questions);
+    // The counts are in use: here is a wrong one.
+    let everything = format!("{HISTOGRAM}?buckets=1");
+    let before = server.get(&everything).ok().json();
+    let first = "(SELECT min(until) FROM flows_per_minute)";
+    server.execute(&format!(
+        "UPDATE flows_per_minute SET bytes = bytes + 1 WHERE until = {first}"
+    ));
+    let seen = server.get(&everything).ok().json()[0]["bytes"].as_i64();
+    assert_eq!(seen, before[0]["bytes"].as_i64().map(|bytes| bytes + 1));
+    server.execute(&format!(
+        "UPDATE flows_per_minute SET bytes = bytes - 1 WHERE until = {first}"
+    ));
+    for change in [
+        // What arrives is added, also where it is late.
+        "INSERT INTO flows VALUES (20001, 77, 0, 'C', '1', 'C', '2', 6, 3, 4), (20005, 2000000, 0, 'C', '1', 'C', '2', 6, 3, 4)",
+        "UPDATE flows SET byte_count = 1 WHERE id = 5000",
+        "DELETE FROM flows WHERE id < 300",
+        "INSERT INTO flows VALUES (7, 5, 0, 'C', '1', 'C', '2', 6, 3, 4)",
+        "UPDATE flows SET packet_count = 'seven' WHERE id = 7",
+        "UPDATE flows SET packet_count = 7 WHERE id = 7",
+    ] {
+        server.execute(change);
+        let is_countable = server.get(HISTOGRAM).status == 200;
+        assert_eq!(is_countable, !change.contains("seven"), "{change}");
+        if is_countable {
+            assert_counted_as_read(&server, &questions[..20]);
+        }
+        server.database.prepare();
+        assert_eq!(
+            server.get(HISTOGRAM).status == 200,
+            is_countable,
+            "{change}"
+        );
+    }
+    assert_counted_as_read(&server, &questions);
+}
+
+#[test]
+fn counted_minutes_bring_a_sum_beyond_64_bits_to_no_other_answer() {
+    let server = generated(200, "'C'", "iif(i % 100 = 0, 4611686018427387904, 1)");
+    let target = |query: &str| format!("{HISTOGRAM}?width=60{query}");
+    let refused = "the sum of bytes takes more than 64 bits";
+    server.execute("UPDATE flows SET time = id * 10");
+    let buckets = server.get(&target("")).ok().json();
+    server.database.prepare();
+    assert_eq!(server.get(&target("")).ok().json(), buckets);
+    let one = format!("{HISTOGRAM}?buckets=1");
+    problem(server.get(&one), 500, refused);
+    // A minute that overflows by itself is counted by nobody.
+    server.execute("UPDATE flows SET time = 7");
+    server.database.prepare();
+    problem(server.get(&one), 500, refused);
 }

@@ -1,10 +1,12 @@
 //! The text of every statement. No other module holds SQL.
 //!
+//! - [`minutes`]: flows that are counted by minute
 //! - [`page`]: pages of flows, and where a limit cuts them
 //! - [`probe`]: whether the table can be served
 //! - [`state`]: the table's state, which every statement of an answer returns
 //! - [`summary`]: the ends of the table
 
+pub mod minutes;
 pub mod page;
 pub mod probe;
 pub mod state;

@@ -3,6 +3,7 @@
 use futures::future::join;
 
 use super::flows::{content_encoding, content_headers, flow_headers, known_state};
+use crate::db::minutes::read_minutes;
 use crate::db::pager::{MAX_STARTS, Pager, Start};
 use crate::db::summary::read_extent;
 use crate::db::{Database, DbError};
@@ -42,15 +43,27 @@ pub(super) async fn get_histogram<D: Database>(
     if let Some(not_modified) = answer.not_modified(context).await? {
         return Ok(not_modified);
     }
-    let query = flows_of(selection, format, Counts::layout(None));
+    let mut query = flows_of(selection, format, Counts::layout(None));
     for _ in 0..MAX_STARTS {
         let (borders, seen) = borders(context, &query.selection, buckets).await?;
+        let counted = match query.selection.filters.as_slice() {
+            [] => read_minutes(context.readiness, &borders).await?,
+            _ => None,
+        };
+        // Flows that have arrived since the minutes were counted.
+        query.selection.after_id = counted.as_ref().map(|counted| counted.max_id);
         let start = Pager::start(&query, context.readiness).await?;
         let is_same = seen.is_none_or(|seen| {
             (seen.guard(), seen.max_id) == (start.state.guard(), start.state.max_id)
         });
-        if is_same {
-            let counts = Counts::histogram(borders, format);
+        let counted_same = counted
+            .as_ref()
+            .is_none_or(|counted| counted.state.guard() == start.state.guard());
+        if is_same && counted_same {
+            let mut counts = Counts::histogram(borders, format);
+            if let Some(counted) = counted {
+                counts.add_counted(&counted.packed, counted.count)?;
+            }
             return answer.send(context, start, counts).await;
         }
     }
@@ -102,11 +115,12 @@ async fn borders<D: Database>(
         return Ok((buckets.borders(after, until)?, None));
     }
     let (extent, state) = read_extent(context.readiness).await?;
-    let before_first = extent.first_time.map(|time| time.saturating_sub(1));
-    let after = selection.after.or(before_first);
-    let borders = match (after, selection.before.or(extent.last_time)) {
+    // A table without flows has no ends.
+    let until = selection.before.or(extent.last_time);
+    let start = extent.first_time.zip(until);
+    let start = start.map(|(first, until)| buckets.start(first, until));
+    let borders = match (selection.after.or(start), until) {
         (Some(after), Some(until)) => buckets.borders(after, until)?,
-        // A table without flows has no ends.
         _ => Vec::new(),
     };
     Ok((borders, Some(state)))

@@ -72,6 +72,28 @@ impl Database {
         ))
     }
 
+    /// Another database with the same content.
+    #[track_caller]
+    pub fn copy(&self) -> Self {
+        let copy = Self::absent();
+        let path = copy.path.display();
+        self.execute(&format!(
+            "VACUUM INTO '{path}'; ATTACH '{path}' AS copy; PRAGMA copy.journal_mode = WAL"
+        ));
+        copy
+    }
+
+    /// Has `flows load` prepare the database, as it does without a file of flows.
+    #[cfg(feature = "server")]
+    #[track_caller]
+    pub fn prepare(&self) {
+        let request = flows::load::Load {
+            db: self.path.clone(),
+            ..Default::default()
+        };
+        flows::load::load(&request).expect("the database is prepared");
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -9,6 +9,7 @@
 //! - `store` opens the database and writes rows, `history` records what was loaded, `checkpoint` copies the
 //!   write-ahead log back
 //! - `schema` applies the schema and its guard, `prepare` adds the indexes that a table lacks
+//! - `minutes` counts flows by minute
 //! - `replace` swaps all flows in one transaction
 //! - `lock` keeps two loads apart, `progress` draws the progress bar
 
@@ -17,6 +18,7 @@ mod checkpoint;
 mod format;
 mod history;
 mod lock;
+mod minutes;
 mod prepare;
 mod progress;
 mod rejects;
@@ -37,6 +39,7 @@ use anyhow::{Context, Result, bail};
 use batch::{Batch, LineReader};
 use history::Record;
 use lock::DatabaseLock;
+use minutes::Minutes;
 use progress::Progress;
 use rejects::Rejects;
 use source::Source;
@@ -55,7 +58,7 @@ const QUEUED_BATCHES: usize = 2;
 /// What to load and where to.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Load {
-    /// Files in LANL's format, plain or gzip; `-` is standard input, which is stored beside the database first if it is gzip. Without any, an existing database is prepared to be served from: write-ahead log, index and guard, and every flow is looked at
+    /// Files in LANL's format, plain or gzip; `-` is standard input, which is stored beside the database first if it is gzip. Without any, an existing database is prepared to be served from: write-ahead log, index, guard and counts by minute, and every flow is looked at
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The database, created if need be
@@ -90,6 +93,8 @@ pub struct Summary {
     pub indexes: Vec<String>,
     /// That the guard was installed, or why it was not; `None` if the table had it.
     pub guard: Option<&'static str>,
+    /// Why flows are not counted by minute, if that was tried and failed.
+    pub uncounted: Option<String>,
     /// From the opening of the inputs to the last commit.
     pub elapsed: Duration,
     /// The database.
@@ -116,6 +121,9 @@ impl fmt::Display for Summary {
         }
         if let Some(guard) = self.guard {
             write!(f, ", {guard}")?;
+        }
+        if let Some(reason) = &self.uncounted {
+            write!(f, ", no counts by minute: {reason}")?;
         }
         write!(f, ", database {}", self.db.display())
     }
@@ -187,6 +195,7 @@ fn load_all(request: &Load, progress: &Progress) -> Result<Summary> {
         ids: counts.ids,
         indexes: prepared.indexes,
         guard: prepared.guard,
+        uncounted: prepared.uncounted,
         elapsed: started.elapsed(),
         db: request.db.clone(),
     })
@@ -248,6 +257,7 @@ struct Transaction {
     bytes: usize,
     rows: u64,
     next_id: i64,
+    minutes: Minutes,
 }
 
 impl<'a> Writer<'a> {
@@ -362,6 +372,7 @@ impl<'a> Writer<'a> {
                 bytes: 0,
                 rows: 0,
                 next_id: self.store.begin()?,
+                minutes: Minutes::default(),
             }),
         })
     }
@@ -377,6 +388,9 @@ impl<'a> Writer<'a> {
         open.next_id = self.store.insert(batch, first_id)?;
         open.bytes += batch.text.len();
         open.rows += batch.flows.len() as u64;
+        for (_, flow) in &batch.flows {
+            open.minutes.add(flow);
+        }
         let ends_a_line = batch.consumed != record.consumed;
         record.advance(batch, first_id);
         self.counts.rejects += batch.rejected;
@@ -393,11 +407,14 @@ impl<'a> Writer<'a> {
         if let Some(rejects) = &mut self.rejects {
             rejects.sync(self.store)?;
         }
+        let (first, last) = (done.next_id - done.rows as i64, done.next_id - 1);
+        if done.rows > 0 {
+            self.store.save_minutes(done.minutes, (first, last))?;
+        }
         self.store.commit(record)?;
         if done.rows > 0 {
-            let first = done.next_id - done.rows as i64;
             let ids = &mut self.counts.ids;
-            *ids = Some((ids.map_or(first, |ids| ids.0), done.next_id - 1));
+            *ids = Some((ids.map_or(first, |ids| ids.0), last));
         }
         self.counts.rows += done.rows;
         self.progress.rows(self.counts.rows);

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::history;
+use super::minutes;
 use super::prepare::{self, TableKind};
 use super::schema::{self, Part};
 use super::store::Store;
@@ -79,6 +80,7 @@ impl Store {
             Ok(())
         })?;
         history::shadow(database)?;
+        minutes::shadow(database)?;
         if renumber {
             Ok(0)
         } else {
@@ -164,5 +166,6 @@ fn swap(connection: &Connection, replacement: &Replacement) -> Result<()> {
         connection.execute_batch("UPDATE flows_guard SET high = (SELECT max(id) FROM flows)")?;
     }
     history::replace_by_shadow(connection)?;
+    minutes::replace_by_shadow(connection)?;
     Ok(())
 }

@@ -26,11 +26,13 @@ pub(super) enum Part {
     Table,
     Index,
     Guard,
+    Minutes,
 }
 
 /// The schema's statements for `part`. A blank line separates two statements.
 pub(super) fn statements(part: Part) -> impl Iterator<Item = &'static str> {
     let part_of = |statement: &str| match statement {
+        _ if statement.contains("flows_per_minute") => Part::Minutes,
         _ if statement.contains("flows_guard") => Part::Guard,
         _ if statement.contains("CREATE INDEX") => Part::Index,
         _ => Part::Table,
@@ -49,7 +51,8 @@ pub(super) fn run(connection: &Connection, part: Part) -> rusqlite::Result<()> {
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     run(connection, Part::Table)?;
     run(connection, Part::Index)?;
-    renew_guard(connection)
+    renew_guard(connection)?;
+    run(connection, Part::Minutes)
 }
 
 /// Whether the guard is complete.
@@ -130,8 +133,8 @@ mod tests {
 
     #[test]
     fn a_blank_line_stands_between_statements_and_nowhere_else() {
-        let parts = [Part::Table, Part::Index, Part::Guard].map(|part| statements(part).count());
-        assert_eq!(parts, [1, 1, 6]);
+        let parts = [Part::Table, Part::Index, Part::Guard, Part::Minutes];
+        assert_eq!(parts.map(|part| statements(part).count()), [1, 1, 6, 2]);
         let connection = Connection::open_in_memory().unwrap();
         create(&connection).unwrap();
         assert!(is_guarded(&connection).unwrap());

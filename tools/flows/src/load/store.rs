@@ -12,6 +12,7 @@ use rusqlite::{Connection, DatabaseName, ErrorCode, OpenFlags, Statement, ToSql}
 use super::batch::Batch;
 use super::checkpoint::Checkpointer;
 use super::history::{self, Record};
+use super::minutes::{self, Minutes};
 use super::prepare::{self, TableKind};
 use super::replace::{self, Replacement};
 use super::schema::{self, Triggers};
@@ -52,6 +53,8 @@ pub(super) struct Prepared {
     pub(super) indexes: Vec<String>,
     /// The summary's words about the guard.
     pub(super) guard: Option<&'static str>,
+    /// Why flows are not counted by minute.
+    pub(super) uncounted: Option<String>,
 }
 
 /// An open database with its `flows` table.
@@ -146,14 +149,26 @@ impl Store {
         prepare::check_columns(database)?;
         let indexes = prepare::create_missing_indexes(database)?;
         prepare::check_key_types(database)?;
-        let guard = match prepare::table_kind(database)? {
-            TableKind::Table => schema::install_guard(database)?.then_some("guard installed"),
-            _ => Some("no guard, since flows is a view or a virtual table: edits of it go unseen"),
+        let is_table = prepare::table_kind(database)? == TableKind::Table;
+        let guard = match is_table {
+            true => schema::install_guard(database)?.then_some("guard installed"),
+            false => {
+                Some("no guard, since flows is a view or a virtual table: edits of it go unseen")
+            }
         };
         if every_flow {
             prepare::check_values(database)?;
         }
-        Ok(Prepared { indexes, guard })
+        let uncounted = match is_table {
+            true if every_flow => minutes::catch_up(database).err(),
+            true => minutes::begin_if_empty(database).err(),
+            false => None,
+        };
+        Ok(Prepared {
+            indexes,
+            guard,
+            uncounted: uncounted.map(|error| error.to_string()),
+        })
     }
 
     /// Switches to a write-ahead log, with which readers go on during a load. The switch needs a moment without
@@ -230,6 +245,12 @@ impl Store {
             }
         }
         Ok(next_id)
+    }
+
+    /// Counts flows that the open transaction has inserted, with the ids from first to last.
+    pub(super) fn save_minutes(&self, minutes: Minutes, ids: (i64, i64)) -> Result<()> {
+        minutes::save(&self.connection, minutes, ids, self.replacement.is_some())
+            .with_context(|| self.subject())
     }
 
     /// Commits the open transaction together with `record`.
