@@ -55,13 +55,15 @@ up: component native $(DATABASE)
 	@echo
 	@$(if $(SPIN),$(SPIN),target/debug/test-host) up --from $(UP_FROM) --listen $(LISTEN)
 
-# Flows of your own take the place of the sample, as long as nothing else has been added to it.
+# Flows of your own take the place of the sample, as long as nothing else has been added to it. INDEX names the columns
+# that are to have an index for filters.
 load: native
-	@if [ -n "$(FILES)" ] && [ -f $(SAMPLE) ] && [ ! -s $(DATABASE)-wal ] \
+	@index='$(if $(INDEX),--index=$(INDEX))'; if [ -n "$(FILES)" ] && [ -f $(SAMPLE) ] && [ ! -s $(DATABASE)-wal ] \
 	    && [ "$$(cat $(SAMPLE))" = "$$(cksum $(DATABASE))" ]; then \
 	    echo 'The sample flows make room for yours.'; replace='--replace --renumber'; \
+	    index='--index=$(INDEX)'; \
 	fi; \
-	set -x; target/debug/flows load $$replace $(FILES)
+	set -x; target/debug/flows load $$replace $$index $(FILES)
 	@if [ -n "$(FILES)" ]; then rm -f $(SAMPLE); fi
 
 test: component
@@ -182,5 +184,6 @@ native:
 # Sample flows, made once; a database that is there already is left alone. The checksum tells later
 # whether it still holds nothing but the sample.
 $(DATABASE): | native
-	target/debug/flows generate --rows $(SAMPLE_ROWS) | target/debug/flows load --db $@ -
+	target/debug/flows generate --rows $(SAMPLE_ROWS) | \
+	    target/debug/flows load --db $@ --index src_comp,dst_comp -
 	@cksum $@ >$(SAMPLE)

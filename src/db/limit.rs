@@ -58,7 +58,7 @@ impl Progress {
             KeysEnd::Limit | KeysEnd::MaxPages => {}
         }
         let next = NextCursor {
-            seek: CursorSeek::from(self.seek),
+            seek: CursorSeek::from(self.seek_after_last()),
             flows: remaining.saturating_sub(self.remaining.unwrap_or(0)),
         };
         if self.remaining == Some(0) {

@@ -6,13 +6,15 @@
 //! - [`sql`]: the text of every statement
 //! - [`session`]: one connection for all statements of an answer
 //! - `reader`: statements that have to agree on one state of the table
-//! - [`pager`]: the pages of an answer; `limit`: where a limit cuts it
+//! - [`pager`]: the pages of an answer; `limit`: where a limit cuts it; `filter_index`: whether it reads the index of
+//!   a filter
 //! - [`summary`]: the state and the ends of the table
 //! - [`minutes`]: flows that are counted by minute
 //! - [`readiness`]: whether the table can be served
 
 use std::time::Duration;
 
+mod filter_index;
 mod limit;
 pub mod minutes;
 pub mod pager;
@@ -145,6 +147,8 @@ pub enum DbErrorKind {
     TooLarge,
     /// A sum takes more than 64 bits.
     Overflow,
+    /// An index that the statement names is not there.
+    NoIndex,
     /// SQLite has refused to pack a BLOB without naming it: a search finds it.
     UnnamedBlob,
     /// None of these.
@@ -242,6 +246,8 @@ impl DbError {
         } else if says(&["http error", "api error: `status=5", "InvalidConnection"]) {
             let detail = "the database server does not answer; try again";
             Self::new(DbErrorKind::Busy, detail)
+        } else if says(&["no such index", "no query solution"]) {
+            Self::new(DbErrorKind::NoIndex, "an index has been dropped; try again")
         } else if says(&["integer overflow"]) {
             Self::new(DbErrorKind::Overflow, "a sum takes more than 64 bits")
         } else if says(&["is locked"]) {

@@ -106,6 +106,7 @@ impl<D: Database> Pager<D> {
     async fn start_over(query: &Query, database: &D, kind: TableKind) -> Result<Start<D>, DbError> {
         let mut reader = Reader::open(database, kind).await?;
         let mut progress = Progress::new(query, D::PAGE_ROWS);
+        progress.lead = progress.choose_index(&mut reader).await?;
         let (first, state) = progress.read_first(&mut reader).await?;
         if let Err(gone) = check_continues(query, state) {
             reader.finish().await?;
@@ -229,10 +230,14 @@ pub(super) struct Progress {
     pub(super) seek: Seek,
     /// The last flow before the answer's cursor, until the first page has been read.
     cursor_row: Option<RowKey>,
+    /// The time of the answer's first flow; `None` before it.
+    first_time: Option<i64>,
     /// The largest id that the answer may hold; `None` before the first page.
     max_id: Option<i64>,
     pub(super) columns: Cow<'static, str>,
     layout: Layout,
+    /// The filter whose index is read in place of that on time: its place in the selection.
+    pub(super) lead: Option<usize>,
     /// Flows to ask for in the next page.
     pub(super) page_rows: i64,
     /// The most flows to ask for in any page.
@@ -254,9 +259,11 @@ impl Progress {
             cursor_row: seek
                 .and_then(CursorSeek::key)
                 .filter(|key| key.id != i64::MAX),
+            first_time: None,
             max_id: query.cursor.map(|cursor| cursor.max_id),
             columns: query.layout.sql_list(),
             layout: query.layout.clone(),
+            lead: None,
             page_rows: FIRST_PAGE_ROWS,
             max_page_rows,
             exhausted: false,
@@ -355,6 +362,10 @@ impl Progress {
                 Err(error) if error.kind == DbErrorKind::TooLarge && row_limit > 1 => {
                     self.page_rows = row_limit.checked_div(16).unwrap_or(1).max(1);
                 }
+                // An index that has been dropped is not needed. The order is the same without it.
+                Err(error) if error.kind == DbErrorKind::NoIndex && self.lead.is_some() => {
+                    self.lead = None;
+                }
                 Err(error) if error.kind == DbErrorKind::UnnamedBlob => {
                     return Err(self.find_blob(error, row_limit, reader).await);
                 }
@@ -393,6 +404,7 @@ impl Progress {
             columns: &self.columns,
             cursor_row: self.cursor_row,
             kind,
+            lead: self.lead,
         }
     }
 
@@ -421,6 +433,8 @@ impl Progress {
         self.remaining = self
             .remaining
             .map(|remaining| remaining.saturating_sub(page.count));
+        let first = first_key(&page.bytes).map(|key| key.time);
+        self.first_time = self.first_time.or(first);
         match (page.end, self.seek) {
             (ScanEnd::RowLimit, _) => {
                 self.seek = self.seek_after(&page)?;
@@ -450,6 +464,20 @@ impl Progress {
                 Seek::WithinSecond(last)
             }
             _ => Seek::AfterKey(last),
+        }
+    }
+
+    /// The seek after the last flow of the answer. It does not depend on how the answer came in pages.
+    pub(super) fn seek_after_last(&self) -> Seek {
+        match self.seek {
+            Seek::AfterKey(last) | Seek::WithinSecond(last) if !self.selection.is_feed() => {
+                if self.first_time == Some(last.time) {
+                    Seek::WithinSecond(last)
+                } else {
+                    Seek::AfterKey(last)
+                }
+            }
+            seek => seek,
         }
     }
 

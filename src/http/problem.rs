@@ -137,9 +137,10 @@ impl From<DbError> for Problem {
             DbErrorKind::NotReady | DbErrorKind::GuardLost => {
                 Self::new(ProblemKind::NotReady, detail)
             }
-            DbErrorKind::Busy | DbErrorKind::Edited | DbErrorKind::Expired => {
-                Self::new(ProblemKind::Busy, detail)
-            }
+            DbErrorKind::Busy
+            | DbErrorKind::Edited
+            | DbErrorKind::Expired
+            | DbErrorKind::NoIndex => Self::new(ProblemKind::Busy, detail),
             DbErrorKind::Gone(parameter) => Self::new(ProblemKind::Gone, detail).of(parameter),
             DbErrorKind::TooLarge
             | DbErrorKind::UnnamedBlob

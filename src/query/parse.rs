@@ -1,6 +1,7 @@
 //! The query string becomes a [`Query`], or an error that names the parameter.
 
 use std::borrow::Cow;
+use std::collections::BinaryHeap;
 
 use super::counts::{Buckets, HistogramQuery, Measure, TopQuery};
 use super::cursor::Cursor;
@@ -274,8 +275,9 @@ fn filter(
 }
 
 /// The values in order and each once.
-fn distinct<T: Ord>(mut values: Vec<T>) -> Vec<T> {
-    values.sort_unstable();
+fn distinct<T: Ord>(values: Vec<T>) -> Vec<T> {
+    // The code of a heap is a tenth of a sort's.
+    let mut values = BinaryHeap::from(values).into_sorted_vec();
     values.dedup();
     values
 }

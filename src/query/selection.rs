@@ -39,6 +39,11 @@ impl Selection {
         self.after_id.is_some()
     }
 
+    /// Whether a bound of time is given.
+    pub fn has_window(&self) -> bool {
+        self.after.is_some() || self.before.is_some()
+    }
+
     /// The digest that ties a cursor to this selection.
     pub fn digest(&self) -> u64 {
         cursor::digest(&self.wire_text())

@@ -5,6 +5,8 @@
 //! other table has SQLite's `data_version` alone, which changes with every commit of another connection and means
 //! nothing to a second answer.
 
+use super::columns::{COLUMNS, Column};
+
 /// What the guard row tells of edits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guard {
@@ -103,8 +105,9 @@ impl TableState {
     }
 }
 
-/// Whether a table with these objects is the one that `schema.sql` makes: its id is the rowid, its only index is that on
-/// `time`, and the guard is whole. Then every page has a plan that is known.
+/// Whether a table with these objects is the one that `schema.sql` makes: its id is the rowid, its index is that on
+/// `time`, and the guard is whole. Then every page has a plan that is known. Indexes for filters are named in the
+/// statements that use them, and change no other plan.
 fn is_own_schema(objects: &[Option<String>]) -> bool {
     // Blanks and quotation marks may differ: a replacement renames its table.
     let bare = |object: &Option<String>| -> Option<String> {
@@ -121,9 +124,17 @@ fn is_own_schema(objects: &[Option<String>]) -> bool {
             && !sql.contains("WITHOUT")
     });
     let indexes = count(&|sql| sql == "CREATEINDEXflows_timeONflows(time)");
+    let for_filters = count(&|sql| {
+        let is_of = |column: &Column| {
+            let name = column.name;
+            sql == format!("CREATEINDEXflows_{name}ONflows({name},time)")
+        };
+        COLUMNS.iter().any(is_of)
+    });
     let created = count(&|sql| sql.starts_with("CREATE"));
     let triggers = count(&|name| name.starts_with("flows_guard_"));
-    (tables, indexes, created, triggers) == (1, 1, 2, TRIGGER_COUNT)
+    let others = created.saturating_sub(for_filters);
+    (tables, indexes, others, triggers) == (1, 1, 2, TRIGGER_COUNT)
 }
 
 #[cfg(test)]
@@ -172,8 +183,14 @@ mod tests {
             "CREATE TABLE other (id); CREATE INDEX mine ON other (id)"
         ));
         assert!(with("ALTER TABLE flows ADD COLUMN more"));
+        assert!(with(
+            "CREATE INDEX flows_src_comp ON flows (src_comp, time);
+             CREATE INDEX flows_dst_port ON flows (dst_port, time)"
+        ));
         for more in [
             "CREATE INDEX mine ON flows (src_comp)",
+            "CREATE INDEX flows_src_comp ON flows (dst_comp, time)",
+            "CREATE INDEX flows_src_comp ON flows (src_comp, time) WHERE time > 0",
             "CREATE UNIQUE INDEX mine ON flows (time, id)",
             "ANALYZE",
             "DROP TRIGGER flows_guard_update",

@@ -11,6 +11,7 @@ mod counts;
 mod documents;
 mod edits;
 mod feed;
+mod filter_index;
 mod filters;
 mod formats;
 mod log;

@@ -1,11 +1,13 @@
 //! The text of every statement. No other module holds SQL.
 //!
+//! - [`filter_index`]: which filters have an index
 //! - [`minutes`]: flows that are counted by minute
 //! - [`page`]: pages of flows, and where a limit cuts them
 //! - [`probe`]: whether the table can be served
 //! - [`state`]: the table's state, which every statement of an answer returns
 //! - [`summary`]: the ends of the table
 
+pub mod filter_index;
 pub mod minutes;
 pub mod page;
 pub mod probe;
@@ -13,6 +15,7 @@ pub mod state;
 pub mod summary;
 
 use crate::db::Value;
+use crate::query::selection::Values;
 
 /// A statement and its parameters.
 #[derive(Debug)]
@@ -50,6 +53,18 @@ struct Bound(Vec<Value>);
 impl Bound {
     fn integer(&mut self, value: i64) -> String {
         self.value(Value::Integer(value))
+    }
+
+    /// The values of a filter, with commas between their places.
+    fn values(&mut self, values: &Values) -> String {
+        let places: Vec<_> = match values {
+            Values::Integers(all) => all.iter().map(|value| self.integer(*value)).collect(),
+            Values::Texts(all) => {
+                let texts = all.iter().cloned().map(Value::Text);
+                texts.map(|text| self.value(text)).collect()
+            }
+        };
+        places.join(", ")
     }
 
     fn value(&mut self, value: Value) -> String {

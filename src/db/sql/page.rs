@@ -69,6 +69,8 @@ pub struct PageQuery<'a> {
     pub cursor_row: Option<RowKey>,
     /// What is known of the table.
     pub kind: TableKind,
+    /// The filter that an index of its own answers: its place in the selection.
+    pub lead: Option<usize>,
 }
 
 /// The columns of the key. The index on `time` holds both.
@@ -83,28 +85,27 @@ impl PageQuery<'_> {
     /// 4. the key of the row at `scan_limit`; NULL where there are fewer rows, or no residual conditions
     pub fn statement(&self) -> Statement {
         let mut bound = Bound::default();
-        let index = where_clause(&self.index_conditions(&mut bound));
-        let residual = where_clause(&self.residual_conditions(&mut bound));
         // Packed in the inner SELECT: in the outer one each value would first be copied out of the row (OP_Copy).
         let flow = format!("SELECT json_array({}) AS flow", self.columns);
-        let order = self.order();
-        let row_limit = bound.integer(self.row_limit);
-        let (end, rows) = if residual.is_empty() {
-            let rows = format!("{flow} FROM flows{index} ORDER BY {order} LIMIT {row_limit}");
-            ("NULL".to_owned(), rows)
+        let (keys, end, rows) = if self.has_no_residual() {
+            let index = where_clause(&self.index_conditions(&mut bound));
+            let order = self.order();
+            let rows = format!("{flow} FROM flows{index} ORDER BY {order}");
+            (String::new(), "NULL".to_owned(), rows)
         } else {
-            let scan_limit = bound.integer(self.scan_limit);
-            let last = bound.integer(self.scan_limit.saturating_sub(1));
-            // The inner LIMIT blocks predicate push-down, so a page reads at most `scan_limit` rows.
-            let rows = format!(
-                "{flow} FROM (SELECT {SQL_LIST} FROM flows{index} ORDER BY {order} \
-                 LIMIT {scan_limit}){residual} LIMIT {row_limit}"
-            );
-            (format!("({})", self.key_at(&index, &last)), rows)
+            let Scan {
+                keys,
+                rows,
+                end,
+                residual,
+            } = self.scan(&mut bound);
+            (keys, end, format!("{flow} FROM {rows}{residual}"))
         };
+        let row_limit = bound.integer(self.row_limit);
         let state = self.state(&mut bound);
         let text = format!(
-            "SELECT ({state}), count(*), CAST(group_concat(flow) AS BLOB), {end} FROM ({rows})"
+            "{keys}SELECT ({state}), count(*), CAST(group_concat(flow) AS BLOB), {end} \
+             FROM ({rows} LIMIT {row_limit})"
         );
         Statement {
             text,
@@ -112,9 +113,61 @@ impl PageQuery<'_> {
         }
     }
 
+    /// The rows that are read, where conditions decide which of them are flows of the answer.
+    fn scan(&self, bound: &mut Bound) -> Scan {
+        let index = where_clause(&self.index_conditions(bound));
+        let residual = where_clause(&self.residual_conditions(bound));
+        let lead = self.lead.and_then(|lead| self.selection.filters.get(lead));
+        // Without a condition, every row that is read is one of the page.
+        let rows = match residual.as_str() {
+            "" => self.row_limit,
+            _ => self.scan_limit,
+        };
+        let last = bound.integer(rows.saturating_sub(1));
+        let Some(Filter { column, values }) = lead else {
+            let order = self.order();
+            // The inner LIMIT blocks predicate push-down, so a page reads at most `scan_limit` rows.
+            let scan_limit = bound.integer(rows);
+            return Scan {
+                keys: String::new(),
+                rows: format!(
+                    "(SELECT {SQL_LIST} FROM flows{index} ORDER BY {order} LIMIT {scan_limit})"
+                ),
+                end: format!("({})", self.key_at(&index, &last)),
+                residual,
+            };
+        };
+        // A range of the index for each value, merged: `IN` would be sorted.
+        let and = index.replacen(" WHERE", " AND", 1);
+        let range = |value: &String| {
+            let value = bound.value(Value::Text(value.clone()));
+            format!(
+                "SELECT id AS key_id, time AS key_time FROM flows INDEXED BY flows_{column} \
+                 WHERE {column} = {value} COLLATE BINARY{and}"
+            )
+        };
+        let ranges: Vec<_> = match values {
+            Values::Texts(all) => all.iter().map(range).collect(),
+            Values::Integers(_) => Vec::new(),
+        };
+        let ranges = ranges.join(" UNION ALL ");
+        let scan_limit = bound.integer(rows);
+        Scan {
+            keys: format!(
+                "WITH keys AS MATERIALIZED ({ranges} ORDER BY key_time, key_id LIMIT {scan_limit}) "
+            ),
+            rows: "keys CROSS JOIN flows ON id = key_id".to_owned(),
+            end: format!(
+                "(SELECT CAST(json_array(key_id, key_time) AS BLOB) FROM keys LIMIT 1 OFFSET {last})"
+            ),
+            residual,
+        }
+    }
+
     /// Whether the index answers every condition.
     pub fn has_no_residual(&self) -> bool {
-        self.residual_conditions(&mut Bound::default()).is_empty()
+        self.selection.filters.is_empty()
+            && !(self.selection.is_feed() && self.selection.has_window())
     }
 
     /// The statement that seeks to the last of `scan_limit` rows. It returns the table's state and the row's key;
@@ -146,14 +199,12 @@ impl PageQuery<'_> {
     /// returns the table's state and `flow ID: COLUMN` as a BLOB; NULL where the page has no such value.
     pub fn blob_statement(&self) -> Statement {
         let mut bound = Bound::default();
-        let index = where_clause(&self.index_conditions(&mut bound));
-        let mut conditions = self.residual_conditions(&mut bound);
-        let rows = if conditions.is_empty() {
-            self.row_limit
-        } else {
-            self.scan_limit
-        };
-        let rows = bound.integer(rows);
+        let Scan {
+            keys,
+            rows,
+            residual,
+            ..
+        } = self.scan(&mut bound);
         let refused: Vec<_> = self
             .columns
             .split(", ")
@@ -165,20 +216,51 @@ impl PageQuery<'_> {
             })
             .collect();
         let any: Vec<_> = refused.iter().map(|(_, is)| format!("({is})")).collect();
-        conditions.push(format!("({})", any.join(" OR ")));
+        let any = any.join(" OR ");
+        let filter = match residual.as_str() {
+            "" => format!(" WHERE {any}"),
+            residual => format!("{residual} AND ({any})"),
+        };
         let named: Vec<_> = refused
             .iter()
             .map(|(column, is)| format!("WHEN {is} THEN '{column}'"))
             .collect();
-        let (named, filter) = (named.join(" "), where_clause(&conditions));
-        let order = self.order();
+        let named = named.join(" ");
         let state = self.state(&mut bound);
         let text = format!(
-            "SELECT ({state}), (SELECT CAST('flow ' || quote(id) || ': ' || CASE {named} END AS BLOB) \
-             FROM (SELECT {SQL_LIST} FROM flows{index} ORDER BY {order} LIMIT {rows}){filter} LIMIT 1)"
+            "{keys}SELECT ({state}), (SELECT CAST('flow ' || quote(id) || ': ' || CASE {named} END AS BLOB) \
+             FROM {rows}{filter} LIMIT 1)"
         );
         Statement {
             text,
+            parameters: bound.0,
+        }
+    }
+
+    /// The statement that counts what the indexes of these filters would read, each up to `most` keys. It returns the
+    /// table's state, and for each filter the number; NULL where its index holds other values than text.
+    pub fn count_keys_statement(&self, filters: &[&Filter], most: i64) -> Statement {
+        let mut bound = Bound::default();
+        let index = where_clause(&self.index_conditions(&mut bound));
+        let and = index.replacen(" WHERE", " AND", 1);
+        let most = bound.integer(most);
+        let mut counts = String::new();
+        for Filter { column, values } in filters {
+            let from = format!("FROM flows INDEXED BY flows_{column}");
+            let end = |order: &str| {
+                format!("(SELECT typeof({column}) {from} ORDER BY {column} {order} LIMIT 1)")
+            };
+            let values = bound.values(values);
+            counts.push_str(&format!(
+                ", iif({} = 'text' AND {} = 'text', (SELECT count(*) FROM (SELECT 1 {from} \
+                 WHERE {column} COLLATE BINARY IN ({values}){and} LIMIT {most})), NULL)",
+                end("ASC"),
+                end("DESC"),
+            ));
+        }
+        let state = self.state(&mut bound);
+        Statement {
+            text: format!("SELECT ({state}){counts}"),
             parameters: bound.0,
         }
     }
@@ -272,25 +354,33 @@ impl PageQuery<'_> {
             conditions = self.window(bound);
         }
         // Values are compared as they are written, whatever type the database stores.
-        for Filter { column, values } in &self.selection.filters {
-            let (kind, places): (_, Vec<_>) = match values {
-                Values::Integers(all) => {
-                    ("INTEGER", all.iter().map(|v| bound.integer(*v)).collect())
-                }
-                Values::Texts(all) => (
-                    "TEXT",
-                    all.iter()
-                        .map(|v| bound.value(Value::Text(v.clone())))
-                        .collect(),
-                ),
+        for (place, Filter { column, values }) in self.selection.filters.iter().enumerate() {
+            if self.lead == Some(place) {
+                continue;
+            }
+            let kind = match values {
+                Values::Integers(_) => "INTEGER",
+                Values::Texts(_) => "TEXT",
             };
+            let values = bound.values(values);
             conditions.push(format!(
-                "CAST({column} AS {kind}) COLLATE BINARY IN ({})",
-                places.join(", ")
+                "CAST({column} AS {kind}) COLLATE BINARY IN ({values})"
             ));
         }
         conditions
     }
+}
+
+/// The parts of a statement that reads rows of which some are flows of the answer.
+struct Scan {
+    /// The common table expression of the keys that an index of a filter gives.
+    keys: String,
+    /// The rows.
+    rows: String,
+    /// Selects the key of the last row, if the statement reads as many as it may.
+    end: String,
+    /// The conditions that a row has to meet.
+    residual: String,
 }
 
 #[cfg(test)]
@@ -300,6 +390,9 @@ mod tests {
     use crate::table::SCHEMA;
 
     const THERE: RowKey = RowKey { time: 5, id: 7 };
+
+    /// As `flows load --index` makes it.
+    const FILTER_INDEX: &str = "CREATE INDEX flows_src_comp ON flows (src_comp, time);";
 
     /// Every selection that differs in its statement.
     fn selections() -> Vec<Selection> {
@@ -355,6 +448,7 @@ mod tests {
                                 columns,
                                 cursor_row,
                                 kind,
+                                lead: None,
                             };
                             all.extend([
                                 page.statement(),
@@ -362,6 +456,18 @@ mod tests {
                                 page.count_statement(),
                                 page.blob_statement(),
                             ]);
+                            if let [filter, ..] = selection.filters.as_slice()
+                                && !selection.is_feed()
+                                && kind != TableKind::Unchecked
+                            {
+                                let lead = Some(0);
+                                let page = PageQuery { lead, ..page };
+                                all.extend([
+                                    page.statement(),
+                                    page.blob_statement(),
+                                    page.count_keys_statement(&[filter], 20),
+                                ]);
+                            }
                         }
                     }
                 }
@@ -372,7 +478,7 @@ mod tests {
 
     /// The plan of each statement, on an empty database made by `schema`.
     fn plans(schema: &str) -> Vec<(String, Vec<String>)> {
-        let database = empty(schema);
+        let database = empty(&format!("{schema}{FILTER_INDEX}"));
         let with_plan = |statement: Statement| {
             let steps = plan(&database, &statement);
             (statement.text, steps)
@@ -399,13 +505,15 @@ mod tests {
     }
 
     /// A page may start at the first row of an index; the page itself is a subquery, whose name starts with
-    /// a parenthesis; pragma and guard are tables of one row, and the schema is one of a dozen.
+    /// a parenthesis; pragma and guard are tables of one row, and the schema is one of a dozen. The keys are those of a
+    /// page; the types at the ends of a filter's index are read from its ends.
     fn is_slow_in_a_page(step: &str) -> bool {
         let scanned = step.strip_prefix("SCAN ").unwrap_or("(");
         let quick = scanned.starts_with('(')
             || scanned.starts_with("pragma_")
-            || ["CONSTANT ROW", "sqlite_schema", "flows_guard"].contains(&scanned)
-            || scanned.contains(" INDEX flows_time");
+            || ["CONSTANT ROW", "sqlite_schema", "flows_guard", "keys"].contains(&scanned)
+            || scanned.contains(" INDEX flows_time")
+            || scanned == "flows USING COVERING INDEX flows_src_comp";
         step.contains("TEMP B-TREE") || !quick
     }
 
@@ -419,7 +527,9 @@ mod tests {
                     .iter()
                     .filter(|s| s.contains(" flows USING") || s.contains(" flows ("))
                     .collect();
-                let intended = if text.contains("ORDER BY id") {
+                let intended = if text.contains("INDEXED BY") {
+                    |step: &str| step.contains(" COVERING INDEX flows_src_comp (src_comp=?")
+                } else if text.contains("ORDER BY id") {
                     |step: &str| step.contains("SEARCH flows USING") && step.contains("PRIMARY KEY")
                 } else {
                     |step: &str| step.contains(" INDEX flows_time")
@@ -443,7 +553,7 @@ mod tests {
                         packet_count, byte_count) \
                         SELECT value / 9, 0, 'C1', '1', 'C2', '2', 6, 1, 1 \
                         FROM json_each('[' || replace(hex(zeroblob(500)), '0', '1,') || '1]'); ANALYZE;";
-        let database = empty(SCHEMA);
+        let database = empty(&format!("{SCHEMA}{FILTER_INDEX}"));
         database.execute_batch(analysed).unwrap();
         for Statement { text, parameters } in statements() {
             let mut prepared = database.prepare(&text).unwrap();
@@ -463,7 +573,7 @@ mod tests {
             if text.contains("time = +?1 AND id > +?2") {
                 let seeks = steps
                     .iter()
-                    .any(|step| step.contains("(time=? AND rowid>?)"));
+                    .any(|step| step.contains("time=? AND rowid>?)"));
                 assert!(seeks, "{text}\n{steps:#?}");
                 seen += 1;
             }
@@ -500,6 +610,7 @@ mod tests {
                 columns: SQL_LIST,
                 cursor_row: None,
                 kind: TableKind::Guarded,
+                lead: None,
             };
             machine_steps(&database, &page.statement())
         };

@@ -90,6 +90,7 @@ pub fn plan_probe() -> Statement {
         columns: SQL_LIST,
         cursor_row: None,
         kind: TableKind::Guarded,
+        lead: None,
     };
     let mut bound = Bound::default();
     let index = where_clause(&page.index_conditions(&mut bound));

@@ -94,6 +94,18 @@ impl Database {
         flows::load::load(&request).expect("the database is prepared");
     }
 
+    /// Has `flows load` build the indexes for filters on these columns, and no other.
+    #[cfg(feature = "server")]
+    #[track_caller]
+    pub fn index(&self, columns: &str) {
+        let request = flows::load::Load {
+            db: self.path.clone(),
+            index: Some(columns.parse().expect("columns")),
+            ..Default::default()
+        };
+        flows::load::load(&request).expect("the indexes are built");
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -9,12 +9,13 @@
 //! - `store` opens the database and writes rows, `history` records what was loaded, `checkpoint` copies the
 //!   write-ahead log back
 //! - `schema` applies the schema and its guard, `prepare` adds the indexes that a table lacks
-//! - `minutes` counts flows by minute
+//! - `minutes` counts flows by minute, `filter_index` builds the indexes for filters
 //! - `replace` swaps all flows in one transaction
 //! - `lock` keeps two loads apart, `progress` draws the progress bar
 
 mod batch;
 mod checkpoint;
+mod filter_index;
 mod format;
 mod history;
 mod lock;
@@ -37,6 +38,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use batch::{Batch, LineReader};
+pub use filter_index::FilterIndexes;
 use history::Record;
 use lock::DatabaseLock;
 use minutes::Minutes;
@@ -73,6 +75,9 @@ pub struct Load {
     /// Let ids begin at 1 again: for flows that nobody has fetched yet, since who asks for what is new by `after_id` would miss them
     #[arg(long, requires = "replace")]
     pub renumber: bool,
+    /// Columns that are to have an index for filters, such as `src_comp,dst_comp`; none for an empty list. Without this option the indexes stay as they are
+    #[arg(long, value_name = "COLUMNS")]
+    pub index: Option<FilterIndexes>,
     /// Load inputs that have been loaded before as flows of their own; one that was interrupted goes on
     #[arg(long, requires = "files")]
     pub again: bool,
@@ -180,6 +185,10 @@ fn load_all(request: &Load, progress: &Progress) -> Result<Summary> {
     if purpose == Purpose::Replace {
         load_replacement(request, &mut store, sources, progress, &mut counts)?;
     } else {
+        if let Some(index) = &request.index {
+            let rows = sources.iter().map(Source::estimated_rows).sum();
+            store.before_append(index, rows)?;
+        }
         let rejects = Rejects::open(request, &store)?;
         let mut writer = Writer::new(&store, rejects, progress, request.again, &mut counts);
         for mut source in sources {
@@ -188,12 +197,17 @@ fn load_all(request: &Load, progress: &Progress) -> Result<Summary> {
             writer.load_source(source)?;
         }
     }
+    let mut indexes = prepared.indexes;
+    if let Some(index) = &request.index {
+        progress.say("building indexes");
+        indexes.extend(store.build_filter_indexes(index)?);
+    }
     Ok(Summary {
         rows: counts.rows,
         rejects: counts.rejects,
         known_lines: counts.known_lines,
         ids: counts.ids,
-        indexes: prepared.indexes,
+        indexes,
         guard: prepared.guard,
         uncounted: prepared.uncounted,
         elapsed: started.elapsed(),
@@ -215,7 +229,7 @@ fn load_replacement(
         source.check(store.folder())?;
         source.check_first_line(rejects.is_some())?;
     }
-    store.begin_replacement(request.renumber)?;
+    store.begin_replacement(request.renumber, request.index.is_none())?;
     let mut writer = Writer::new(store, rejects, progress, request.again, counts);
     let filled = sources.into_iter().try_for_each(|source| {
         progress.begin(&source);

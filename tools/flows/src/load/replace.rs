@@ -8,6 +8,7 @@
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OptionalExtension};
 
+use super::filter_index;
 use super::history;
 use super::minutes;
 use super::prepare::{self, TableKind};
@@ -39,6 +40,8 @@ pub(super) struct Replacement {
     last_old_id: i64,
     /// Whether ids begin at 1 and not behind the largest id ever given.
     renumber: bool,
+    /// Whether the new flows have the old ones' indexes for filters.
+    keeps_filter_indexes: bool,
 }
 
 impl Replacement {
@@ -58,13 +61,18 @@ pub(super) fn drop_leftovers(connection: &Connection) -> rusqlite::Result<()> {
 
 impl Store {
     /// Creates the new table; rows and their history go to tables of their own from here on.
-    pub(super) fn begin_replacement(&mut self, renumber: bool) -> Result<()> {
+    pub(super) fn begin_replacement(
+        &mut self,
+        renumber: bool,
+        keeps_filter_indexes: bool,
+    ) -> Result<()> {
         let last_old_id = self
             .create_table(renumber)
             .with_context(|| self.subject())?;
         self.replacement = Some(Replacement {
             last_old_id,
             renumber,
+            keeps_filter_indexes,
         });
         Ok(())
     }
@@ -146,6 +154,9 @@ fn swap(connection: &Connection, replacement: &Replacement) -> Result<()> {
         bail!(
             "somebody else has added flows meanwhile; the old flows stay, run the replacement again"
         );
+    }
+    if !replacement.keeps_filter_indexes {
+        filter_index::drop_all_but(&[], connection)?;
     }
     let user_objects = connection
         .prepare(USER_OBJECTS)?

@@ -30,6 +30,12 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// The number of lines by the size of a file, as LANL's lines are; 0 for a stream.
+    pub(super) fn estimated_rows(&self) -> u64 {
+        let bytes_of_line = if self.name.ends_with(".gz") { 9 } else { 45 };
+        self.size.unwrap_or(0) / bytes_of_line
+    }
+
     /// Opens the file at `path`, or standard input for `-`.
     pub(super) fn open(path: &Path, progress: &Progress) -> Result<Self> {
         let progress = progress.clone();

@@ -11,6 +11,7 @@ use rusqlite::{Connection, DatabaseName, ErrorCode, OpenFlags, Statement, ToSql}
 
 use super::batch::Batch;
 use super::checkpoint::Checkpointer;
+use super::filter_index::FilterIndexes;
 use super::history::{self, Record};
 use super::minutes::{self, Minutes};
 use super::prepare::{self, TableKind};
@@ -169,6 +170,20 @@ impl Store {
             guard,
             uncounted: uncounted.map(|error| error.to_string()),
         })
+    }
+
+    /// See [`FilterIndexes::before_append`].
+    pub(super) fn before_append(&self, index: &FilterIndexes, rows: u64) -> Result<()> {
+        index
+            .before_append(&self.connection, rows)
+            .with_context(|| self.subject())
+    }
+
+    /// See [`FilterIndexes::apply`].
+    pub(super) fn build_filter_indexes(&self, index: &FilterIndexes) -> Result<Vec<String>> {
+        index
+            .apply(&self.connection)
+            .with_context(|| self.subject())
     }
 
     /// Switches to a write-ahead log, with which readers go on during a load. The switch needs a moment without
