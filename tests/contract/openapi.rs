@@ -37,7 +37,7 @@ fn document() -> Value {
             paths.insert(format!("{FLOWS}.{{ending}}"), flows_path("_by_ending"));
         } else if route.path == "/" {
             paths.insert("/".into(), page_path(route));
-        } else if route.takes_extension {
+        } else if is_of_counts(route) {
             paths.insert(route.path.into(), counts_path(route, ""));
             let by_ending = format!("{}.{{ending}}", route.path);
             paths.insert(by_ending, counts_path(route, "_by_ending"));
@@ -60,7 +60,11 @@ fn document() -> Value {
         "components": {
             "parameters": parameters(),
             "headers": headers(),
-            "responses": flow_responses().into_iter().chain(problem_responses()).collect::<Map<_, _>>(),
+            "responses": flow_responses()
+                .into_iter()
+                .chain(counts_responses())
+                .chain(problem_responses())
+                .collect::<Map<_, _>>(),
             "schemas": schemas(),
             "securitySchemes": {
                 "token": {
@@ -129,30 +133,8 @@ fn page_path(route: &Route) -> Value {
 /// A path of counts, as it is or with the format as its ending.
 fn counts_path(route: &Route, suffix: &str) -> Value {
     let name = schema_name(route);
-    let validators = ["ETag", "Vary", "Cache-Control", "Flow-Lineage"];
-    let headers = [&validators[..], &["Content-Disposition"]].concat();
-    let array = json!({ "type": "array", "items": reference("schemas", &name) });
-    let content: Map<_, _> = Format::ALL
-        .iter()
-        .map(|format| {
-            let schema = match format {
-                Format::Json | Format::Xml => array.clone(),
-                _ => json!({ "type": "string" }),
-            };
-            (format.media_type().to_owned(), json!({ "schema": schema }))
-        })
-        .collect();
-    let operation = |method: &str| {
-        let mut ok =
-            json!({ "description": route.summary, "headers": references("headers", &headers) });
-        if method == "get" {
-            insert(&mut ok, "content", Value::Object(content.clone()));
-        }
-        let unchanged = json!({
-            "description": "what `If-None-Match` names is current",
-            "headers": references("headers", &validators),
-        });
-        let mut responses = json!({ "200": ok, "304": unchanged });
+    let operation = |method: &str, ok: &str| {
+        let mut responses = json!({ "200": reference("responses", ok), "304": reference("responses", "Counts304") });
         add_problems(
             &mut responses,
             &[
@@ -173,7 +155,44 @@ fn counts_path(route: &Route, suffix: &str) -> Value {
     if !suffix.is_empty() {
         parameters.insert(0, reference("parameters", "ending"));
     }
-    json!({ "parameters": parameters, "get": operation("get"), "head": operation("head") })
+    json!({
+        "parameters": parameters,
+        "get": operation("get", &name),
+        "head": operation("head", &format!("{name}Head")),
+    })
+}
+
+/// The headers by which an answer of counts is known again.
+const COUNTS_VALIDATORS: [&str; 4] = ["ETag", "Vary", "Cache-Control", "Flow-Lineage"];
+
+/// The responses of the paths of counts.
+fn counts_responses() -> Map<String, Value> {
+    let headers = [&COUNTS_VALIDATORS[..], &["Content-Disposition"]].concat();
+    let mut all = Map::new();
+    for route in ROUTES.iter().filter(|route| is_of_counts(route)) {
+        let name = schema_name(route);
+        let array = json!({ "type": "array", "items": reference("schemas", &name) });
+        let content = |format: Format| match format {
+            Format::Json | Format::Xml => json!({ "schema": array }),
+            _ => json!({ "schema": { "type": "string" } }),
+        };
+        let content = Format::ALL.map(|format| (format.media_type().to_owned(), content(format)));
+        let ok = |content: Option<Map<_, _>>| {
+            let mut ok =
+                json!({ "description": route.summary, "headers": references("headers", &headers) });
+            if let Some(content) = content {
+                insert(&mut ok, "content", content.into());
+            }
+            ok
+        };
+        all.insert(format!("{name}Head"), ok(None));
+        all.insert(name, ok(Some(content.into_iter().collect())));
+    }
+    all
+}
+
+fn is_of_counts(route: &Route) -> bool {
+    route.takes_extension && route.path != FLOWS
 }
 
 /// The responses that are no problem.
@@ -198,6 +217,10 @@ fn flow_responses() -> Map<String, Value> {
         "304": {
             "description": "what `If-None-Match` names is current",
             "headers": references("headers", &validators),
+        },
+        "Counts304": {
+            "description": "what `If-None-Match` names is current",
+            "headers": references("headers", &COUNTS_VALIDATORS),
         },
         "Document304": {
             "description": "what `If-None-Match` names is current",
@@ -317,10 +340,11 @@ fn example(column: &Column) -> Value {
 
 /// The parameters of the query string, and the headers that are looked at.
 fn parameters() -> Map<String, Value> {
-    let mut all: Map<_, _> = PARAMETERS
-        .iter()
-        .map(|p| (p.name.to_owned(), parameter(p)))
-        .collect();
+    let of_routes = ROUTES.iter().flat_map(|route| {
+        let named = parameter_list(route).iter();
+        named.map(|p| (parameter_name(route, p), parameter(p)))
+    });
+    let mut all: Map<_, _> = of_routes.collect();
     let ending = json!({
         "name": "ending",
         "in": "path",
@@ -390,23 +414,29 @@ fn parameter(parameter: &Parameter) -> Value {
     described
 }
 
-/// The parameters of a route: by reference where flows have them as well, and then the headers that are looked at.
+/// The parameters of a route, and then the headers that are looked at.
 fn parameter_references(route: &Route) -> Vec<Value> {
-    let list: &[_] = match route.query {
-        QueryPolicy::Parameters(list) => list,
-        QueryPolicy::Empty | QueryPolicy::Ignored => &[],
-    };
-    let is_shared = |one: &Parameter| {
-        let mut all = PARAMETERS.iter();
-        all.any(|other| (other.name, other.kind) == (one.name, one.kind))
-    };
-    let named = list.iter().map(|one| match is_shared(one) {
-        true => reference("parameters", one.name),
-        false => parameter(one),
-    });
+    let named = parameter_list(route).iter();
+    let named = named.map(|one| reference("parameters", &parameter_name(route, one)));
     let headers = ["If-Match", "If-None-Match", "Accept-Encoding"];
     let headers = headers.map(|name| reference("parameters", name));
     named.chain(headers).collect()
+}
+
+fn parameter_list(route: &Route) -> &'static [Parameter] {
+    match route.query {
+        QueryPolicy::Parameters(list) => list,
+        QueryPolicy::Empty | QueryPolicy::Ignored => &[],
+    }
+}
+
+/// The name of a parameter among all routes: that of its route in front where flows have another of its name.
+fn parameter_name(route: &Route, one: &Parameter) -> String {
+    let of_flows = PARAMETERS.iter().find(|other| other.name == one.name);
+    match of_flows {
+        Some(other) if other.kind != one.kind => format!("{}-{}", schema_name(route), one.name),
+        _ => one.name.to_owned(),
+    }
 }
 
 fn headers() -> Value {
