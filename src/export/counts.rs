@@ -223,6 +223,11 @@ impl Counts {
         Ok(())
     }
 
+    /// Writes a byte that means nothing, if the format has room for it.
+    pub fn blank(&mut self) {
+        self.encoder.blank();
+    }
+
     /// The encoded counts; nothing before [`Self::finish`].
     pub fn take(&mut self) -> Vec<u8> {
         self.encoder.take()

@@ -23,6 +23,9 @@ use crate::rows::reader::RecordReader;
 /// cannot be checkpointed beyond it.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a body may be silent while nothing is found. Proxies give up after a minute.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Where a body goes.
 pub trait Sink {
     /// Bytes of the chunks that the host takes best.
@@ -120,6 +123,7 @@ impl<D: Database> Stream<D> {
         let mut output = Output {
             sink,
             bytes: 0,
+            last_bytes: Instant::now(),
             last_write: &last_write,
         };
         let read_ahead = ReadAhead {
@@ -163,6 +167,13 @@ impl Content {
         }
     }
 
+    fn blank(&mut self) {
+        match self {
+            Self::Flows(encoder) => encoder.blank(),
+            Self::Counts(counts) => counts.blank(),
+        }
+    }
+
     fn take(&mut self) -> Vec<u8> {
         match self {
             Self::Flows(encoder) => encoder.take(),
@@ -202,12 +213,21 @@ impl PageWriter {
         let flush = if is_end { Flush::End } else { flush };
         Ok((self.gzip.chunk(self.content.take(), flush)?, more))
     }
+
+    /// Bytes that show a client and its proxies that the answer goes on: white space where the format has room for it,
+    /// and what a compressed body holds back. Empty where there are none.
+    fn blank(&mut self) -> Result<Vec<u8>, ExportError> {
+        self.content.blank();
+        Ok(self.gzip.chunk(self.content.take(), Flush::Now)?)
+    }
 }
 
 /// A body on its way to the host.
 struct Output<'a, S> {
     sink: &'a mut S,
     bytes: u64,
+    /// When bytes were written last.
+    last_bytes: Instant,
     /// When the client took a chunk last.
     last_write: &'a Cell<Instant>,
 }
@@ -218,6 +238,9 @@ impl<S: Sink> Output<'_, S> {
         let length = chunk.len() as u64;
         let accepted = self.sink.write(chunk).await;
         if accepted {
+            if length > 0 {
+                self.last_bytes = Instant::now();
+            }
             self.bytes = self.bytes.saturating_add(length);
             self.last_write.set(Instant::now());
         }
@@ -234,8 +257,11 @@ impl<S: Sink> Output<'_, S> {
         let mut records = page.records()?;
         let mut more = true;
         while more {
-            let chunk;
+            let mut chunk;
             (chunk, more) = writer.chunk(&mut records, page.last, Flush::No, S::CHUNK)?;
+            if chunk.is_empty() && !more && self.last_bytes.elapsed() > SILENCE {
+                chunk = writer.blank()?;
+            }
             // A collecting encoder and a page without flows give nothing to send. One empty write a page still asks
             // for the client.
             let skip = chunk.is_empty() && (more || self.bytes > before);

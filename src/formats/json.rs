@@ -22,6 +22,7 @@ impl TextFormat for Json {
     const BETWEEN: Padded = Padded::new(&[",\n"]);
     const CLOSE: &'static [u8] = b"]";
     const EMPTY: &'static [u8] = b"[]";
+    const BLANK_BEHIND: u64 = 0;
     const BEGIN_RECORD: Padded = Padded::new(&[]);
     const END_RECORD: Padded = Padded::new(&["}"]);
 

@@ -66,6 +66,9 @@ pub trait RecordWriter {
     /// The bytes written since the last call.
     fn take(&mut self) -> Vec<u8>;
 
+    /// Writes white space that readers pass over, if the format has room for it here.
+    fn blank(&mut self);
+
     /// Ends the body. With `end`, a format without an end of its own closes with a line that says it.
     fn finish(&mut self, end: Option<&End>);
 }
@@ -210,6 +213,11 @@ impl Encoder {
             self.writer.any().reserve(full.saturating_add(SLACK));
         }
         self.writer.write(records, full)
+    }
+
+    /// Writes a byte that means nothing, if the format has room for it here.
+    pub fn blank(&mut self) {
+        self.writer.any().blank();
     }
 
     /// Ends the body.

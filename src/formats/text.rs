@@ -25,6 +25,9 @@ pub(super) trait TextFormat {
     /// Behind the values of a record.
     const END_RECORD: Padded;
 
+    /// The number of records behind which white space may stand. No line reader passes over an empty line for sure.
+    const BLANK_BEHIND: u64 = u64::MAX;
+
     /// The first line, of a format that names the fields there instead of [`Self::OPEN`] and [`Self::EMPTY`].
     fn header(_layout: &Layout) -> Option<Cow<'static, [u8]>> {
         None
@@ -190,6 +193,12 @@ impl<F: TextFormat> RecordWriter for TextWriter<F> {
 
     fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
+    }
+
+    fn blank(&mut self) {
+        if self.records >= F::BLANK_BEHIND {
+            self.out.push(b'\n');
+        }
     }
 
     fn finish(&mut self, end: Option<&End>) {

@@ -29,6 +29,8 @@ impl TextFormat for Xml {
     const BETWEEN: Padded = Padded::new(&["\n"]);
     const CLOSE: &'static [u8] = b"\n</records>";
     const EMPTY: &'static [u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records/>";
+    // The declaration has to stand first.
+    const BLANK_BEHIND: u64 = 1;
     const BEGIN_RECORD: Padded = Padded::new(&["<record>"]);
     const END_RECORD: Padded = Padded::new(&["</record>"]);
 

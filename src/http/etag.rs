@@ -16,7 +16,11 @@ const FORMAT_VERSION: u32 = 2;
 
 /// What distinguishes one representation from another over the same table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Representation(u64);
+pub struct Representation {
+    hash: u64,
+    /// Whether the bytes may differ in what means nothing: white space and flushes, where reading takes long.
+    is_weak: bool,
+}
 
 impl Representation {
     /// The representation that `query` asks for, in a content encoding.
@@ -43,36 +47,57 @@ impl Representation {
             selection.wire_text(),
             cursor.unwrap_or_default(),
         );
-        Self::of(&question, *format, encoding)
+        let is_filtered =
+            !selection.filters.is_empty() || selection.is_feed() && selection.has_window();
+        Self {
+            hash: hash(&question, *format, encoding),
+            // The head of a limited answer waits for the walk to its end.
+            is_weak: is_filtered && limit.is_empty(),
+        }
     }
 
-    /// The representation in a format and a content encoding. `question` tells one question from another.
-    pub fn of(question: &str, format: Format, encoding: ContentEncoding) -> Self {
-        let text = format!(
-            "form={FORMAT_VERSION}\n{question}format={}\ncoding={}\n",
-            format.name(),
-            encoding.name(),
-        );
-        Self(xxh64(text.as_bytes(), SEED))
+    /// The representation of counts in a format and a content encoding. `question` tells one question from another.
+    pub fn of_counts(question: &str, format: Format, encoding: ContentEncoding) -> Self {
+        Self {
+            hash: hash(question, format, encoding),
+            is_weak: true,
+        }
     }
 
-    /// The strong entity tag, which changes with the representation, with every edit and with any new flow.
+    /// The entity tag, which changes with the representation, with every edit and with any new flow. It is a weak one
+    /// where the answer may be silent for long.
     ///
     /// `None` for a table without a guard, which does not tell of edits.
     pub fn etag(self, state: TableState) -> Option<String> {
         let content = state.guard()?.content;
         Some(format!(
-            "\"{:016x}.{content:016x}.{}\"",
-            self.0, state.max_id
+            "{}\"{:016x}.{content:016x}.{}\"",
+            if self.is_weak { "W/" } else { "" },
+            self.hash,
+            state.max_id
         ))
     }
+}
+
+fn hash(question: &str, format: Format, encoding: ContentEncoding) -> u64 {
+    let text = format!(
+        "form={FORMAT_VERSION}\n{question}format={}\ncoding={}\n",
+        format.name(),
+        encoding.name(),
+    );
+    xxh64(text.as_bytes(), SEED)
 }
 
 /// Whether `if_none_match` lists this tag, by weak comparison, or is `*`.
 pub fn matches(if_none_match: &str, etag: &str) -> bool {
     let mut tags = if_none_match.split(',').map(str::trim);
     // Tags of this service hold no comma. Other tags may, with a `*` between two.
-    if_none_match.trim() == "*" || tags.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    if_none_match.trim() == "*" || tags.any(|tag| opaque(tag) == opaque(etag))
+}
+
+/// A tag without the sign of a weak one.
+fn opaque(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 /// The strong entity tag of a document.
@@ -88,7 +113,8 @@ pub fn check_if_match(if_match: Option<&str>, etag: Option<&str>) -> Result<(), 
     let Some(expected) = if_match else {
         return Ok(());
     };
-    // As in `matches`: a split cuts no tag of this service.
+    // As in `matches`: a split cuts no tag of this service. A weak one is never the same.
+    let etag = etag.filter(|etag| !etag.starts_with("W/"));
     let mut tags = expected.split(',').map(str::trim);
     if expected.trim() == "*" || tags.any(|tag| Some(tag) == etag) {
         Ok(())
@@ -194,5 +220,23 @@ mod tests {
         }
         assert!(holds(None, Some(tag)) && holds(None, None));
         assert!(holds(Some("*"), None) && !holds(Some(tag), None));
+    }
+
+    #[test]
+    fn a_tag_of_what_may_be_silent_is_weak_and_known_and_never_expected() {
+        let tag = |query| representation(query, ContentEncoding::Identity).etag(state(0, 1));
+        for (query, is_weak) in [
+            ("", false),
+            ("src_comp=C1", true),
+            ("src_comp=C1&limit=9", false),
+            ("after_id=1", false),
+            ("after_id=1&scanned_after=1", true),
+        ] {
+            let tag = tag(query).unwrap();
+            assert_eq!(tag.starts_with("W/"), is_weak, "{query}");
+            assert!(matches(&tag, &tag) && matches(opaque(&tag), &tag));
+            assert_eq!(check_if_match(Some(&tag), Some(&tag)).is_ok(), !is_weak);
+            assert!(check_if_match(Some("*"), Some(&tag)).is_ok());
+        }
     }
 }

@@ -6,7 +6,7 @@ use support::FLOWS;
 use support::database::Database;
 use support::server::TestServer;
 use support::tally::Tally;
-use support::wire::{End, Wire, get, head_for, wait_until};
+use support::wire::{End, Response, Wire, get, head_for, wait_until};
 use test_host::faults::{Fault, Point};
 
 /// Rows that the service looks at for a page where not every row matches.
@@ -58,6 +58,64 @@ fn a_walk_that_finds_nothing_stops_when_its_client_leaves() {
     }
     tally.note(format!("{stayed} statements for a client that stays"));
     server.settle();
+    tally.print();
+}
+
+/// Asks for what has a pause in the middle of a walk, and says what came in it.
+fn seen_in_a_pause(
+    database: &Database,
+    (target, headers, blanks): (String, &[(&str, &str)], usize),
+) -> &'static str {
+    let server = database.serve();
+    let ask = || Wire::open(server.address()).ask(&target, headers).ok();
+    ask();
+    server.faults().clear();
+    let quick = ask();
+    let last = statements_at_rest(&server);
+    let pause = Fault::Delay(Duration::from_millis(5_200));
+    server.faults().clear();
+    server.faults().plan(Point::Row, last - 2..=last - 2, pause);
+    let slow = ask();
+    server.settle();
+    assert_eq!(quick.header("etag"), slow.header("etag"), "{target}");
+    assert!(slow.header("etag").starts_with("W/\""), "{slow:?}");
+    let text = |of: &Response| String::from_utf8(of.decoded()).expect("UTF-8");
+    let lines = |of: &Response| text(of).matches('\n').count();
+    assert_eq!(lines(&slow), lines(&quick) + blanks, "{slow:?}");
+    let bare = |of: &Response| text(of).replace('\n', "");
+    assert_eq!(bare(&slow), bare(&quick), "{target}");
+    assert_eq!(slow.chunks, quick.chunks + blanks, "{slow:?}");
+    if blanks > 0 { "a blank" } else { "silence" }
+}
+
+#[test]
+fn an_answer_that_finds_nothing_for_seconds_says_that_it_goes_on() {
+    let mut tally = Tally::of("walks that find nothing for seconds");
+    let database = Database::generated(6 * ROWS_A_PAGE as u32);
+    // The first flow alone, and then nothing.
+    let found = format!("{FLOWS}?src_comp=C1");
+    let nothing = format!("{FLOWS}?src_comp=nobody");
+    let cases = [
+        (format!("{nothing}&format=json"), &[][..], 1),
+        (format!("{found}&format=json"), &[], 1),
+        (format!("{found}&format=xml"), &[], 1),
+        (
+            format!("{found}&format=json"),
+            &[("accept-encoding", "gzip")],
+            1,
+        ),
+        // White space may not stand before the declaration, nor as a line that a reader takes for a record.
+        (format!("{nothing}&format=xml"), &[], 0),
+        (format!("{found}&format=ndjson"), &[], 0),
+        (format!("{found}&format=csv"), &[], 0),
+    ];
+    std::thread::scope(|scope| {
+        let database = &database;
+        let asked = cases.map(|case| scope.spawn(move || seen_in_a_pause(database, case)));
+        for case in asked {
+            tally.saw(case.join().expect("an answer"));
+        }
+    });
     tally.print();
 }
 

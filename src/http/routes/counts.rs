@@ -146,7 +146,7 @@ impl CountsResponse {
             name,
             format,
             encoding,
-            representation: Representation::of(question, format, encoding),
+            representation: Representation::of_counts(question, format, encoding),
         }
     }
 
