@@ -8,6 +8,7 @@ use super::readiness::Readiness;
 use super::sql::Statement;
 use super::sql::state::TableKind;
 use super::{Database, DbError, DbErrorKind, Value};
+use crate::query::selection::Selection;
 use crate::table::state::TableState;
 
 /// The most flows in the minutes that borders cut, each counted on both sides of a border: about 0.8 s of SQLite's time.
@@ -51,9 +52,45 @@ pub async fn read_minutes<D: Database>(
         Ok(counted)
     });
     match read.await {
+        Err(error) if error.kind == DbErrorKind::NoShortcut => Ok(None),
         // Adding up flow by flow tells what overflows.
         Err(error) if error.kind == DbErrorKind::Overflow => Ok(None),
         read => read,
+    }
+}
+
+/// The number of flows of a window up to the id `max_id`, in this state of the table; `None` where the flows would have to
+/// be read.
+///
+/// # Errors
+/// As [`read_minutes`].
+pub async fn count_flows<D: Database>(
+    readiness: &Readiness<D>,
+    selection: &Selection,
+    state: TableState,
+    max_id: i64,
+) -> Result<Option<i64>, DbError> {
+    if selection.is_feed() || !selection.filters.is_empty() {
+        return Ok(None);
+    }
+    let (after, before) = (selection.after, selection.before);
+    let borders = [after.unwrap_or(i64::MIN), before.unwrap_or(i64::MAX)];
+    let counted = read_minutes(readiness, &borders).await?;
+    // A flow with a larger id than that of the counts would have to be looked for.
+    let counted = counted
+        .filter(|counted| counted.state.guard() == state.guard() && counted.max_id == max_id);
+    Ok(counted.and_then(|counted| counted.flows()))
+}
+
+impl CountedFlows {
+    /// The flows of all records: the first number of each.
+    fn flows(&self) -> Option<i64> {
+        let mut records = self.packed.split(|byte| *byte == b'[').skip(1);
+        records.try_fold(0_i64, |sum, record| {
+            let flows = record.split(|byte| *byte == b',').next()?;
+            let flows: i64 = std::str::from_utf8(flows).ok()?.parse().ok()?;
+            sum.checked_add(flows)
+        })
     }
 }
 
@@ -98,10 +135,6 @@ impl Spans {
         &self,
         reader: &mut Reader<impl Database>,
     ) -> Result<Option<CountedFlows>, DbError> {
-        let (_, mut values) = reader.row(Statement::has_minutes(reader.kind)).await?;
-        if values.next() != Some(Value::Integer(1)) {
-            return Ok(None);
-        }
         let spans = pairs(&self.cut_minutes);
         let statement = Statement::flows_in_minutes(reader.kind, spans);
         let (_, mut values) = reader.row(statement).await?;

@@ -147,8 +147,8 @@ pub enum DbErrorKind {
     TooLarge,
     /// A sum takes more than 64 bits.
     Overflow,
-    /// An index that the statement names is not there.
-    NoIndex,
+    /// What the statement names to be quick, an index or the counts by minute, is not there. No answer needs it.
+    NoShortcut,
     /// SQLite has refused to pack a BLOB without naming it: a search finds it.
     UnnamedBlob,
     /// None of these.
@@ -223,6 +223,13 @@ impl DbError {
             "no such table: main.flows_guard",
         ]) {
             Self::guard_lost()
+        } else if says(&[
+            "no such index",
+            "no query solution",
+            "no such table: flows_per_minute",
+        ]) {
+            let detail = "an index has been dropped; try again";
+            Self::new(DbErrorKind::NoShortcut, detail)
         } else if says(&["no such table"]) {
             Self::not_ready(
                 "the database has no table flows; load flows with `make load FILES=…`, or create \
@@ -246,8 +253,6 @@ impl DbError {
         } else if says(&["http error", "api error: `status=5", "InvalidConnection"]) {
             let detail = "the database server does not answer; try again";
             Self::new(DbErrorKind::Busy, detail)
-        } else if says(&["no such index", "no query solution"]) {
-            Self::new(DbErrorKind::NoIndex, "an index has been dropped; try again")
         } else if says(&["integer overflow"]) {
             Self::new(DbErrorKind::Overflow, "a sum takes more than 64 bits")
         } else if says(&["is locked"]) {

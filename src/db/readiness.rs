@@ -62,34 +62,43 @@ impl<D: Database> Readiness<D> {
         &self,
         read: impl AsyncFn(&D, TableKind) -> Result<T, DbError>,
     ) -> Result<T, DbError> {
-        let is_lost = |result: &Result<T, DbError>| {
+        let mut kind = self.kind().await?;
+        let mut losses = 0_u32;
+        loop {
+            let result = read(&self.database, kind).await;
             let error = result.as_ref().err();
-            error.is_some_and(|error| error.kind == DbErrorKind::GuardLost)
-        };
-        let is_checking = self.ended.get() < self.begun.get();
-        let kind = match self.table.get() {
-            Some(kind) => kind,
-            None if is_checking => self.check().await?,
-            None => TableKind::Unchecked,
-        };
-        let result = read(&self.database, kind).await;
-        if !is_lost(&result) {
-            if kind == TableKind::Unchecked && result.is_ok() {
-                self.table.set(Some(TableKind::Guarded));
+            let is_lost = error.is_some_and(|error| error.kind == DbErrorKind::GuardLost);
+            if !is_lost || losses == 2 {
+                if kind == TableKind::Unchecked && result.is_ok() {
+                    self.table.set(Some(TableKind::Guarded));
+                }
+                return result;
             }
-            return result;
+            losses = losses.saturating_add(1);
+            kind = self.kind_behind_loss(kind, losses).await?;
         }
-        if kind != TableKind::Unchecked {
-            self.table.set(None);
+    }
+
+    async fn kind(&self) -> Result<TableKind, DbError> {
+        let is_checking = self.ended.get() < self.begun.get();
+        match self.table.get() {
+            Some(kind) => Ok(kind),
+            None if is_checking => self.check().await,
+            None => Ok(TableKind::Unchecked),
         }
-        let kind = self.check().await?;
-        let result = read(&self.database, kind).await;
-        if !is_lost(&result) {
-            return result;
+    }
+
+    /// What the table is read as behind its first or second loss of the guard.
+    async fn kind_behind_loss(&self, kind: TableKind, losses: u32) -> Result<TableKind, DbError> {
+        if losses == 1 {
+            if kind != TableKind::Unchecked {
+                self.table.set(None);
+            }
+            return self.check().await;
         }
         log::notice(format_args!("{UNGUARDED}"));
         self.table.set(Some(TableKind::Unguarded));
-        read(&self.database, TableKind::Unguarded).await
+        Ok(TableKind::Unguarded)
     }
 
     /// Checks the table, unless a check has passed before.

@@ -34,6 +34,8 @@ pub struct Extent {
     pub first_id: Option<i64>,
     /// The largest id.
     pub last_id: Option<i64>,
+    /// The number of flows; `None` where counting them takes long.
+    pub flows: Option<i64>,
     /// The table's lineage; `None` for a table without a guard.
     pub lineage: Option<String>,
 }
@@ -63,6 +65,7 @@ pub async fn read_extent<D: Database>(
                 last_time: integer(last_time),
                 first_id: integer(first_id),
                 last_id: integer(last_id),
+                flows: None,
                 lineage: state.lineage(),
             };
             Ok((extent, state))

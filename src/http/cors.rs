@@ -13,7 +13,7 @@ pub fn headers(settings: &Settings) -> Vec<(&'static str, String)> {
         ("access-control-allow-origin", origin.clone()),
         (
             "access-control-expose-headers",
-            "Link, ETag, Flow-Watermark, Flow-Lineage, Retry-After".to_owned(),
+            "Link, ETag, Flow-Watermark, Flow-Lineage, Flow-Count, Retry-After".to_owned(),
         ),
     ]
 }
@@ -23,7 +23,7 @@ const PREFLIGHT_HEADERS: [(&str, &str); 3] = [
     ("access-control-allow-methods", "GET, HEAD"),
     (
         "access-control-allow-headers",
-        "Accept, Authorization, If-Match, If-None-Match",
+        "Accept, Authorization, If-Match, If-None-Match, Prefer",
     ),
     // A day, in seconds: the allowed methods and headers do not change while the service runs.
     ("access-control-max-age", "86400"),

@@ -3,6 +3,7 @@
 //! They are read leniently. Old Java clients send `*; q=.2`, which the grammar does not allow and whose meaning is
 //! clear.
 
+use super::page;
 use crate::formats::Format;
 use crate::query::NotAcceptable;
 use crate::query::parse::format_parameter;
@@ -123,6 +124,20 @@ impl FormatPreference<'_> {
                 accept: accept.to_owned(),
             }),
         }
+    }
+
+    /// Whether a browser asks for something to look at. Each browser lists XHTML beside HTML; Java's client lists HTML
+    /// alone, and wants data.
+    pub fn wants_page(self, query: &str) -> bool {
+        let (None, Some(accept), None) = (self.extension, self.accept, format_parameter(query))
+        else {
+            return false;
+        };
+        let listed = |name: &str| {
+            let mut members = members(accept);
+            members.any(|(member, weight)| member.eq_ignore_ascii_case(name) && weight == 1000)
+        };
+        page::BROWSER_MEDIA_TYPES.into_iter().all(listed)
     }
 
     /// Whether a problem is written in XML for a request with this query string.

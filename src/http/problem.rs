@@ -140,7 +140,7 @@ impl From<DbError> for Problem {
             DbErrorKind::Busy
             | DbErrorKind::Edited
             | DbErrorKind::Expired
-            | DbErrorKind::NoIndex => Self::new(ProblemKind::Busy, detail),
+            | DbErrorKind::NoShortcut => Self::new(ProblemKind::Busy, detail),
             DbErrorKind::Gone(parameter) => Self::new(ProblemKind::Gone, detail).of(parameter),
             DbErrorKind::TooLarge
             | DbErrorKind::UnnamedBlob

@@ -203,11 +203,16 @@ pub async fn dispatch<D: Database>(
         // A preflight carries no token. Its answer is no secret.
         return route.map(|_| cors::preflight()).ok_or_else(not_found);
     }
+    let is_read = matches!(method, "GET" | "HEAD");
+    if is_read && context.path == FLOWS && context.preference.wants_page(context.query) {
+        // The page asks for a token itself.
+        return Ok(flows::see_page(context.query));
+    }
     if route.is_none_or(|route| route.access == Access::Token) {
         auth::check(context.settings, context.header("authorization").as_deref())?;
     }
     let route = route.ok_or_else(not_found)?;
-    if !matches!(method, "GET" | "HEAD") {
+    if !is_read {
         return Err(Problem::method_not_allowed(method));
     }
     if matches!(route.query, QueryPolicy::Empty) {

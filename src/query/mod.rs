@@ -38,6 +38,21 @@ pub struct Query {
     pub lineage: Option<String>,
 }
 
+impl Query {
+    /// All flows of a selection.
+    pub fn of(selection: Selection, format: Format, layout: Layout) -> Self {
+        Self {
+            selection,
+            limit: None,
+            format,
+            layout,
+            cursor: None,
+            end: false,
+            lineage: None,
+        }
+    }
+}
+
 /// Why a query string is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParamError {

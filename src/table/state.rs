@@ -37,7 +37,7 @@ pub struct TableState {
 }
 
 /// The number of triggers of a whole guard, one for each kind of change.
-const TRIGGER_COUNT: usize = 4;
+const TRIGGER_COUNT: i64 = 4;
 
 impl TableState {
     /// The guard, where the table has one.
@@ -58,26 +58,21 @@ impl TableState {
     /// `None` where the table is not the one that `schema.sql` makes, with its guard and integers in `time`. A table that
     /// has other indexes or statistics may be fit all the same; its plan has to be looked at.
     pub fn from_unchecked(column: &[u8]) -> Option<Self> {
-        type Column = (
-            i64,
-            i64,
-            i64,
-            Option<i64>,
-            Vec<Option<String>>,
-            Option<String>,
-        );
-        let (content, lineage, high, max_id, objects, time): Column =
-            serde_json::from_slice(column).ok()?;
+        let ([content, lineage, high, max_id], rest) = integers(column)?;
+        let (objects, time): (Vec<Option<String>>, Option<String>) =
+            serde_json::from_slice(&[b"[", rest].concat()).ok()?;
         let is_integer = time.is_none_or(|kind| kind == "integer");
-        (is_integer && is_own_schema(&objects))
-            .then(|| Self::guarded(content, lineage, high, max_id))
+        if !is_integer || !is_own_schema(&objects) {
+            return None;
+        }
+        Some(Self::guarded(content?, lineage?, high?, max_id))
     }
 
     /// Reads the same column of a table with the guard; `None` where the guard is not whole.
     pub fn from_guarded(column: &[u8]) -> Option<Self> {
-        let (content, lineage, high, max_id, triggers): (i64, i64, i64, Option<i64>, usize) =
-            serde_json::from_slice(column).ok()?;
-        (triggers == TRIGGER_COUNT).then(|| Self::guarded(content, lineage, high, max_id))
+        let ([content, lineage, high, max_id, triggers], rest) = integers(column)?;
+        let is_whole = triggers == Some(TRIGGER_COUNT) && rest.is_empty();
+        is_whole.then_some(Self::guarded(content?, lineage?, high?, max_id))
     }
 
     fn guarded(content: i64, lineage: i64, high: i64, max_id: Option<i64>) -> Self {
@@ -90,12 +85,11 @@ impl TableState {
 
     /// Reads the same column of a table without a guard.
     pub fn from_unguarded(column: &[u8]) -> Option<Self> {
-        let (data_version, max_id, has_cursor_row): (i64, Option<i64>, i64) =
-            serde_json::from_slice(column).ok()?;
+        let ([data_version, max_id, has_cursor_row], _) = integers(column)?;
         Some(Self {
-            version: Version::Unguarded(data_version),
+            version: Version::Unguarded(data_version?),
             max_id: max_id.unwrap_or(i64::MIN),
-            has_cursor_row: has_cursor_row != 0,
+            has_cursor_row: has_cursor_row? != 0,
         })
     }
 
@@ -103,6 +97,21 @@ impl TableState {
     pub fn continues(self, first: Self) -> bool {
         self.version == first.version && self.max_id >= first.max_id
     }
+}
+
+/// The integers that a JSON array starts with, and what follows them; a null is `None`.
+fn integers<const N: usize>(array: &[u8]) -> Option<([Option<i64>; N], &[u8])> {
+    let mut rest = array.strip_prefix(b"[")?;
+    let mut integers = [None; N];
+    for integer in &mut integers {
+        let end = rest.iter().position(|byte| b",]".contains(byte))?;
+        let (text, behind) = rest.split_at_checked(end)?;
+        if text != b"null" {
+            *integer = Some(std::str::from_utf8(text).ok()?.parse().ok()?);
+        }
+        rest = behind.get(1..)?;
+    }
+    Some((integers, rest))
 }
 
 /// Whether a table with these objects is the one that `schema.sql` makes: its id is the rowid, its index is that on
@@ -133,8 +142,9 @@ fn is_own_schema(objects: &[Option<String>]) -> bool {
     });
     let created = count(&|sql| sql.starts_with("CREATE"));
     let triggers = count(&|name| name.starts_with("flows_guard_"));
+    let has_guard = i64::try_from(triggers) == Ok(TRIGGER_COUNT);
     let others = created.saturating_sub(for_filters);
-    (tables, indexes, others, triggers) == (1, 1, 2, TRIGGER_COUNT)
+    (tables, indexes, others) == (1, 1, 2) && has_guard
 }
 
 #[cfg(test)]

@@ -171,6 +171,7 @@ fn with_cors_origin_set_its_pages_may_read_answers_and_problems() {
                 exposed.sort_unstable();
                 let all = [
                     "ETag",
+                    "Flow-Count",
                     "Flow-Lineage",
                     "Flow-Watermark",
                     "Link",

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::problems::problem;
+use support::FLOWS;
 use support::database::{Database, unguarded_schema};
 use support::random::Random;
 use support::server::TestServer;
@@ -469,6 +470,61 @@ fn a_histogram_by_counted_minutes_is_that_of_the_flows_whatever_becomes_of_them(
         );
     }
     assert_counted_as_read(&server, &questions);
+}
+
+#[test]
+fn the_number_of_flows_is_told_where_that_is_quick() {
+    let server = generated(5_000, "'C' || (i % 3)", "1");
+    let count = |query: &str| {
+        let prefer = [("prefer", "respond-async, count=exact")];
+        let answer = server.get_with(&format!("{FLOWS}?{query}"), &prefer).ok();
+        let applied = answer.header("preference-applied") == "count=exact";
+        assert_eq!(applied, answer.has("flow-count"), "{answer:?}");
+        applied.then(|| answer.number("flow-count"))
+    };
+    let extent = || server.get("/api/v1/extent").ok().json()["flows"].as_i64();
+    // One page is known by itself.
+    assert_eq!(count("scanned_before=60"), Some(426));
+    assert_eq!(count("scanned_before=60&src_comp=C1"), Some(142));
+    assert_eq!((count(""), extent()), (None, None));
+    server.database.prepare();
+    assert_eq!((count(""), extent()), (Some(5_000), Some(5_000)));
+    assert!(!server.flows("").ok().has("flow-count"));
+    // Of the whole window, whatever the portion.
+    for limit in [0, 10, 4_999, 5_000, 9_999] {
+        assert_eq!(count(&format!("limit={limit}")), Some(5_000));
+    }
+    let cursor = server.flows("limit=4000").ok().cursor();
+    assert_eq!(count(&format!("limit=4000&cursor={cursor}")), Some(5_000));
+    for (after, before) in [
+        (0, 100),
+        (7, 604),
+        (59, 61),
+        (60, 700),
+        (-5, 714),
+        (800, 900),
+    ] {
+        let window = format!("time > {after} AND time <= {before}");
+        let expected = server
+            .database
+            .integer(&format!("SELECT count(*) FROM flows WHERE {window}"));
+        let counted = count(&format!(
+            "scanned_after={after}&scanned_before={before}&limit=1"
+        ));
+        // A window without a whole minute has no count that is kept.
+        assert_eq!(
+            counted,
+            (before - after > 60).then_some(expected as u64),
+            "{window}"
+        );
+    }
+    for unknown in ["after_id=0", "src_comp=C1", "protocol=6"] {
+        assert_eq!(count(unknown), None, "{unknown}");
+    }
+    server.insert([(5_001, 1)]);
+    assert_eq!((count(""), extent()), (None, None));
+    let answer = server.get_with(FLOWS, &[("prefer", "count=planned")]);
+    assert!(!answer.has("flow-count"), "{answer:?}");
 }
 
 #[test]

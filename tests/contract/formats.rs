@@ -44,9 +44,7 @@ fn accept_chooses_the_format_where_neither_parameter_nor_ending_does() {
         let answer = server.request_with("GET", target, &[("accept", accept)]);
         answer.ok().header("content-type").to_owned()
     };
-    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
     assert_eq!(content_type(FLOWS, "*/*"), "application/json");
-    assert_eq!(content_type(FLOWS, browser), "application/xml");
     assert_eq!(
         content_type(FLOWS, "application/x-ndjson"),
         "application/x-ndjson"
@@ -59,6 +57,39 @@ fn accept_chooses_the_format_where_neither_parameter_nor_ending_does() {
         content_type(&format!("{FLOWS}?format=json"), "text/csv"),
         "application/json"
     );
+}
+
+#[test]
+fn a_browser_is_led_to_the_page_unless_it_names_a_format() {
+    let server = TestServer::with_lanl_head();
+    for browser in [
+        "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8",
+    ] {
+        let ask = |method: &str, target: &str| {
+            server.request_with(method, target, &[("accept", browser)])
+        };
+        for method in ["GET", "HEAD"] {
+            let seen =
+                ask(method, &format!("{FLOWS}?scanned_after=3&src_comp=a%20b")).with_status(303);
+            // Relative to the request, so that a proxy's prefix stays.
+            assert_eq!(
+                seen.header("location"),
+                "../../../#scanned_after=3&src_comp=a%20b"
+            );
+            assert_eq!(seen.header("vary"), "Accept, Accept-Encoding");
+        }
+        for target in [format!("{FLOWS}?format=csv"), format!("{FLOWS}.csv")] {
+            let data = ask("GET", &target).ok();
+            assert!(
+                data.header("content-type").starts_with("text/csv"),
+                "{data:?}"
+            );
+        }
+        ask("POST", FLOWS).with_status(405);
+        let extent = ask("GET", "/api/v1/extent").ok();
+        assert_eq!(extent.header("content-type"), "application/json");
+    }
 }
 
 /// The first is what Java's own client has sent for decades, the last a number by the grammar.

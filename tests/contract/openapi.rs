@@ -98,6 +98,7 @@ fn flows_path(suffix: &str) -> Value {
         })
     };
     let mut parameters = parameter_references(&ROUTES[0]);
+    parameters.push(reference("parameters", "Prefer"));
     if !suffix.is_empty() {
         parameters.insert(0, reference("parameters", "ending"));
     }
@@ -204,7 +205,11 @@ fn flow_responses() -> Map<String, Value> {
         "Flow-Lineage",
         "Flow-Watermark",
     ];
-    let headers = [&validators[..], &["Link", "Content-Disposition"]].concat();
+    let headers = [
+        &validators[..],
+        &["Link", "Content-Disposition", "Flow-Count"],
+    ]
+    .concat();
     let headers = references("headers", &headers);
     let content: Map<_, _> = Format::ALL
         .iter()
@@ -354,6 +359,7 @@ fn parameters() -> Map<String, Value> {
     });
     all.insert("ending".into(), ending);
     for (name, description) in [
+        ("Prefer", "`count=exact` asks for `Flow-Count`"),
         (
             "If-Match",
             "entity tags of answers that are expected; any other gets a 412",
@@ -455,6 +461,10 @@ fn headers() -> Value {
             "changes when flows are edited or replaced, so that new ids do not tell all; `lineage` = this asks for no other",
             text(),
         ),
+        "Flow-Count": header(
+            "how many flows the window has, whatever `limit` and `cursor`; where `Prefer: count=exact` asks and counting is quick",
+            json!({ "type": "integer", "format": "int64" }),
+        ),
         "Link": header("`<…>; rel=\"next\"` when a limit has cut the answer short", text()),
         "Content-Disposition": header("a name for the file that the answer is stored in", text()),
         "Retry-After": header("seconds after which to try again", json!({ "type": "integer" })),
@@ -466,6 +476,8 @@ fn headers() -> Value {
 /// A response for each status that is a problem.
 fn problem_responses() -> Map<String, Value> {
     let mut responses = Map::new();
+    let any = problem("problem details", &["Vary", "Cache-Control"]);
+    responses.insert("Problem".into(), any);
     for kind in ProblemKind::ALL {
         let status = kind.status().to_string();
         let titled = |title: &str| match responses.get(&status) {
@@ -475,34 +487,37 @@ fn problem_responses() -> Map<String, Value> {
             ),
             None => title.to_owned(),
         };
-        let example = json!({
-            "type": kind.type_uri(),
-            "title": kind.title(),
-            "status": kind.status(),
-            "detail": "what was found, and what was expected",
-        });
-        let schema = reference("schemas", "Problem");
-        let mut response = json!({
-            "description": titled(kind.title()),
-            "content": {
-                "application/problem+json": { "schema": schema, "example": example },
-                "application/problem+xml": { "schema": schema },
-            },
-        });
+        let description = titled(kind.title());
         let header = match kind.status() {
             401 => Some("WWW-Authenticate"),
             405 => Some("Allow"),
             503 => Some("Retry-After"),
             _ => None,
         };
-        let headers: Vec<_> = ["Vary", "Cache-Control"]
-            .into_iter()
-            .chain(header)
-            .collect();
-        insert(&mut response, "headers", references("headers", &headers));
+        // A reference may have a description of its own (OpenAPI 3.1, section 4.8.23).
+        let response = match header {
+            None => {
+                let mut response = reference("responses", "Problem");
+                insert(&mut response, "description", description.into());
+                response
+            }
+            Some(header) => problem(&description, &["Vary", "Cache-Control", header]),
+        };
         responses.insert(status, response);
     }
     responses
+}
+
+fn problem(description: &str, headers: &[&str]) -> Value {
+    let schema = reference("schemas", "Problem");
+    json!({
+        "description": description,
+        "headers": references("headers", headers),
+        "content": {
+            "application/problem+json": { "schema": schema },
+            "application/problem+xml": { "schema": schema },
+        },
+    })
 }
 
 fn add_problems(responses: &mut Value, statuses: &[&str]) {
@@ -579,14 +594,20 @@ fn schemas() -> Value {
             },
             "required": ["type", "title", "status", "detail"],
             "additionalProperties": false,
+            "example": {
+                "type": ProblemKind::ALL[0].type_uri(),
+                "title": ProblemKind::ALL[0].title(),
+                "status": ProblemKind::ALL[0].status(),
+                "detail": "what was found, and what was expected",
+            },
         },
         "Extent": {
             "type": "object",
             "properties": {
-                "first_time": integer, "last_time": integer, "first_id": integer, "last_id": integer,
+                "first_time": integer, "last_time": integer, "first_id": integer, "last_id": integer, "flows": integer,
                 "lineage": { "type": ["string", "null"] },
             },
-            "required": ["first_time", "last_time", "first_id", "last_id", "lineage"],
+            "required": ["first_time", "last_time", "first_id", "last_id", "flows", "lineage"],
             "additionalProperties": false,
         },
         "BigQuerySchema": {
@@ -720,7 +741,7 @@ fn every_problem_and_every_parameter_is_described() {
         .as_array()
         .unwrap()
         .len();
-    assert_eq!(listed, PARAMETERS.len() + 3);
+    assert_eq!(listed, PARAMETERS.len() + 4);
 }
 
 #[test]

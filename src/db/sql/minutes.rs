@@ -3,23 +3,13 @@
 use super::state::{self, TableKind};
 use super::{Bound, Statement};
 use crate::db::Value;
+use crate::table::columns::COLUMNS;
 
 /// The largest id that is counted; NULL where the counts are those of another state of the table.
 const COUNTED_ID: &str = "(SELECT max_id FROM flows_per_minute_state \
     WHERE content = (SELECT content FROM flows_guard))";
 
 impl Statement {
-    /// The statement that returns the table's state, and whether there are tables of minutes.
-    pub fn has_minutes(kind: TableKind) -> Self {
-        let Self { text, parameters } = Self::of_state(kind);
-        let count = "SELECT count(*) = 2 FROM sqlite_schema WHERE type = 'table' \
-            AND name IN ('flows_per_minute', 'flows_per_minute_state')";
-        Self {
-            text: format!("{text}, ({count})"),
-            parameters,
-        }
-    }
-
     /// The statement that returns the table's state, and how many flows are counted in the minutes of these spans; NULL
     /// where there are none.
     pub fn flows_in_minutes(kind: TableKind, spans: String) -> Self {
@@ -44,6 +34,7 @@ impl Statement {
     /// 3. the number of spans
     /// 4. a packed record for each span: flows, `until`, packets, bytes
     pub fn count_minutes(kind: TableKind, whole: String, cut: String) -> Self {
+        let [.., packets, bytes] = COLUMNS;
         let mut bound = Bound::default();
         let counts = |flows: &str, packets: &str, bytes: &str| {
             format!(
@@ -59,7 +50,7 @@ impl Statement {
         let cut = format!(
             "SELECT (SELECT {} FROM flows WHERE time > span.after AND time <= span.until \
              AND +id <= {COUNTED_ID}) FROM {}",
-            counts("count(*)", "packet_count", "byte_count"),
+            counts("count(*)", packets.name, bytes.name),
             span(&mut bound, cut),
         );
         let state = state::select(kind, None, |value| bound.integer(value));

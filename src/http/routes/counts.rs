@@ -18,7 +18,6 @@ use crate::http::response::Response;
 use crate::query::Query;
 use crate::query::counts::{Buckets, HistogramQuery, TopQuery};
 use crate::query::selection::Selection;
-use crate::table::layout::Layout;
 use crate::table::state::TableState;
 
 /// Pages that are counted before the head is sent: some 300,000 flows. What fails in them has a status of its own. The
@@ -43,11 +42,11 @@ pub(super) async fn get_histogram<D: Database>(
     if let Some(not_modified) = answer.not_modified(context).await? {
         return Ok(not_modified);
     }
-    let mut query = flows_of(selection, format, Counts::layout(None));
+    let mut query = Query::of(selection, format, Counts::layout(None));
     for _ in 0..MAX_STARTS {
         let (borders, seen) = borders(context, &query.selection, buckets).await?;
         let counted = match query.selection.filters.as_slice() {
-            [] => read_minutes(context.readiness, &borders).await?,
+            [] => Box::pin(read_minutes(context.readiness, &borders)).await?,
             _ => None,
         };
         // Flows that have arrived since the minutes were counted.
@@ -87,22 +86,9 @@ pub(super) async fn get_top<D: Database>(
         return Ok(not_modified);
     }
     let layout = Counts::layout(Some(query.by));
-    let flows = flows_of(query.selection.clone(), query.format, layout);
+    let flows = Query::of(query.selection.clone(), query.format, layout);
     let start = Pager::start(&flows, context.readiness).await?;
     answer.send(context, start, Counts::top(&query)).await
-}
-
-/// The query for the flows that are counted.
-fn flows_of(selection: Selection, format: Format, layout: Layout) -> Query {
-    Query {
-        selection,
-        limit: None,
-        format,
-        layout,
-        cursor: None,
-        end: false,
-        lineage: None,
-    }
 }
 
 /// The borders of the buckets. Where the window lacks a bound, that is the table's end, in the state that is returned.

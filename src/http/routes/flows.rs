@@ -1,6 +1,7 @@
 //! `GET /stream/flows`: the flows of a window.
 
 use crate::db::Database;
+use crate::db::minutes::count_flows;
 use crate::db::pager::{Pager, Start, check_continues, watermark};
 use crate::db::summary::read_state;
 use crate::export::gzip::{ContentEncoding, GzipEncoder};
@@ -37,6 +38,21 @@ pub(super) async fn stream_flows<D: Database>(
     etag::check_if_match(context.header("if-match").as_deref(), etag.as_deref())?;
     let mut headers = flow_headers(etag, state, watermark);
     headers.extend(content_headers("flows", query.format, encoding));
+    let prefer = context.header("prefer");
+    if prefer.is_some_and(|preferences| wants_count(&preferences)) {
+        let is_whole = first.last && query.cursor.is_none() && next_cursor.is_none();
+        let max_id = query.cursor.map_or(state.max_id, |cursor| cursor.max_id);
+        let counting = count_flows(context.readiness, &query.selection, state, max_id);
+        let count = if is_whole {
+            Some(first.count)
+        } else {
+            Box::pin(counting).await?
+        };
+        if let Some(count) = count {
+            headers.push(("flow-count", count.to_string()));
+            headers.push(("preference-applied", "count=exact".to_owned()));
+        }
+    }
     if let Some(cursor) = &next_cursor {
         headers.push(("link", next_link(context.path, context.query, cursor)));
     }
@@ -57,6 +73,18 @@ pub(super) async fn stream_flows<D: Database>(
         headers,
         body: export.into(),
     })
+}
+
+/// Leads a browser to the page, which shows the same flows.
+pub(super) fn see_page<D: Database>(query: &str) -> Response<D> {
+    let location = format!("../../../#{query}");
+    Response::empty(303, vec![("location", location), ("vary", VARY.to_owned())])
+}
+
+/// Whether `Prefer` asks for the number of flows (RFC 7240).
+fn wants_count(preferences: &str) -> bool {
+    let mut preferences = preferences.split([',', ';']).map(str::trim);
+    preferences.any(|preference| preference.eq_ignore_ascii_case("count=exact"))
 }
 
 /// The headers that describe a body. The name is that of a saved file, where the path has none; a browser shows the
