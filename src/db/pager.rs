@@ -290,7 +290,12 @@ impl Progress {
         &mut self,
         reader: &mut Reader<impl Database>,
     ) -> Result<(Packed, TableState), DbError> {
-        if let Some(limit @ 0..=FIRST_PAGE_ROWS) = self.remaining {
+        // The rows that an index gives may be far apart: they are not walked a second time.
+        let most = match self.lead {
+            Some(_) => self.max_page_rows,
+            None => FIRST_PAGE_ROWS,
+        };
+        if let Some(limit) = self.remaining.filter(|limit| *limit <= most) {
             self.page_rows = limit.saturating_add(1);
         }
         let (mut first, state) = self.read(i64::MAX, reader).await?;

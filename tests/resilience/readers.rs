@@ -61,6 +61,44 @@ fn a_walk_that_finds_nothing_stops_when_its_client_leaves() {
     tally.print();
 }
 
+#[test]
+fn an_index_that_is_dropped_under_an_answer_changes_nothing_in_it() {
+    let mut tally = Tally::of("indexes that are dropped under an answer which reads them");
+    let database = Database::generated(20 * ROWS_A_PAGE as u32);
+    // C7, in a part of the second that is longer than what a page takes.
+    database.execute("UPDATE flows SET src_comp = 'C7' WHERE id % 9 = 0; UPDATE flows SET time = 9 WHERE id < 50000");
+    for journal in ["wal", "delete"] {
+        database.execute(&format!("PRAGMA journal_mode = {journal}"));
+        for target in [
+            format!("{FLOWS}.csv?src_comp=C7"),
+            format!("{FLOWS}.csv?src_comp=C7&limit=15000"),
+            "/api/v1/flows/top?by=protocol&src_comp=C7".to_owned(),
+        ] {
+            let server = database.serve();
+            let scanned = get(server.address(), &target).ok();
+            for nth in 2..10 {
+                database
+                    .execute("CREATE INDEX IF NOT EXISTS flows_src_comp ON flows (src_comp, time)");
+                server.faults().clear();
+                server.faults().plan(Point::Execute, nth..=nth, Fault::Hold);
+                let faults = server.faults().clone();
+                let address = server.address();
+                let path = target.clone();
+                let asked = std::thread::spawn(move || get(address, &path).ok());
+                wait_until("the statement is held", || faults.is_holding());
+                database.execute("DROP INDEX flows_src_comp");
+                faults.clear();
+                let answer = asked.join().expect("an answer");
+                assert_eq!(answer.body, scanned.body, "{target}: statement {nth}");
+                assert_eq!(answer.header("link"), scanned.header("link"), "{target}");
+                tally.saw("the same answer");
+            }
+            server.settle();
+        }
+    }
+    tally.print();
+}
+
 /// Asks for what has a pause in the middle of a walk, and says what came in it.
 fn seen_in_a_pause(
     database: &Database,

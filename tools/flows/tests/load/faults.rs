@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use flate2::{Compression, GzBuilder};
 
+use crate::promises::assert_counted;
 use crate::sandbox::{FinishedLoad, PUBLISHED, Sandbox, generated, gzip, numbered};
 use support::namespace::{Disk, Need};
 use support::random::Random;
@@ -102,6 +103,7 @@ fn a_replacement_killed_at_any_moment_leaves_the_old_flows_or_the_new_ones() {
             let replaced = sandbox.visible() == counts[other];
             there = if replaced { other } else { there };
             assert!(sandbox.text() == texts[there], "the rows of {there}");
+            assert_counted(&sandbox);
             tally.saw(if replaced {
                 "the new flows"
             } else {
@@ -251,6 +253,7 @@ fn assert_beginning(sandbox: &Sandbox, expected: &[String]) -> usize {
 fn assert_all(sandbox: &Sandbox, expected: &[String]) {
     assert_eq!(assert_beginning(sandbox, expected), expected.len());
     sandbox.assert_in_order();
+    assert_counted(sandbox);
     let check = sandbox
         .connect()
         .query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));

@@ -39,6 +39,238 @@ fn ids(sandbox: &Sandbox) -> String {
     ids.join(" ")
 }
 
+// Counts by minute.
+
+/// Asserts that the counts hold, and are those of all flows.
+#[track_caller]
+pub(crate) fn assert_counted(sandbox: &Sandbox) {
+    let database = sandbox.connect();
+    let integers = |query: &str| -> Vec<[i64; 4]> {
+        let mut query = database.prepare(query).unwrap();
+        let row =
+            |row: &rusqlite::Row<'_>| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]);
+        query
+            .query_map([], row)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
+    };
+    let minutes = integers("SELECT until, flows, packets, bytes FROM flows_per_minute ORDER BY 1");
+    let grouped = integers(
+        "SELECT (time + 59) / 60 * 60 AS until, count(*), sum(packet_count), sum(byte_count) FROM flows GROUP BY 1",
+    );
+    assert_eq!(minutes, grouped);
+    let state = integers("SELECT content, max_id, flows, 0 FROM flows_per_minute_state");
+    let expected =
+        integers("SELECT (SELECT content FROM flows_guard), max(id), count(*), 0 FROM flows");
+    assert_eq!(state, expected);
+}
+
+#[track_caller]
+fn counts_hold(sandbox: &Sandbox) -> bool {
+    let hold = "SELECT count(*) FROM flows_per_minute_state
+        WHERE content = (SELECT content FROM flows_guard)";
+    let hold = sandbox.connect().query_row(hold, [], |row| row.get(0));
+    match hold {
+        // Tables that could not be filled are not left behind.
+        Err(error) if error.to_string().contains("no such table") => false,
+        hold => hold.unwrap(),
+    }
+}
+
+#[test]
+fn flows_are_counted_by_minute_in_each_load_and_anew_without_a_file() {
+    let sandbox = Sandbox::new();
+    // Several commits, and late flows in the second load.
+    sandbox
+        .pipe(generated(300_000, 1), &[])
+        .succeeds_with(&["300000 rows"]);
+    assert_counted(&sandbox);
+    sandbox
+        .pipe(generated(20_000, 2), &[])
+        .succeeds_with(&["20000 rows"]);
+    assert_counted(&sandbox);
+    // What others append is counted by the next load.
+    execute(
+        &sandbox,
+        "INSERT INTO flows SELECT id + 320000, time + 7, duration, src_comp, src_port, dst_comp, \
+        dst_port, protocol, packet_count, byte_count FROM flows WHERE id <= 1000",
+    );
+    assert!(counts_hold(&sandbox));
+    sandbox
+        .pipe(generated(10, 3), &[])
+        .succeeds_with(&["10 rows"]);
+    assert_counted(&sandbox);
+    // An edit ends the counts; a load does not count a table from the middle.
+    execute(&sandbox, "UPDATE flows SET byte_count = 7 WHERE id = 9");
+    assert!(!counts_hold(&sandbox));
+    sandbox
+        .pipe(generated(10, 4), &[])
+        .succeeds_with(&["10 rows"]);
+    assert!(!counts_hold(&sandbox));
+    sandbox.load(&[]).succeeds_with(&["0 rows"]);
+    assert_counted(&sandbox);
+    execute(&sandbox, "DELETE FROM flows");
+    sandbox
+        .pipe(generated(10, 5), &[])
+        .succeeds_with(&["10 rows"]);
+    assert_counted(&sandbox);
+}
+
+#[test]
+fn the_counts_of_a_replacement_are_those_of_its_flows() {
+    let sandbox = Sandbox::new();
+    sandbox.pipe(generated(5_000, 1), &[]).succeeds_with(&[]);
+    sandbox.write("new.txt", generated(300_000, 2));
+    sandbox
+        .load(&["--replace", "new.txt"])
+        .succeeds_with(&["300000 rows"]);
+    assert_counted(&sandbox);
+    sandbox
+        .pipe(generated(10, 3), &[])
+        .succeeds_with(&["10 rows"]);
+    assert_counted(&sandbox);
+    sandbox.write("bad.txt", "x");
+    assert!(
+        !sandbox
+            .load(&["--replace", "bad.txt"])
+            .output
+            .status
+            .success()
+    );
+    assert_counted(&sandbox);
+    // A database of an earlier version has no such tables.
+    execute(
+        &sandbox,
+        "DROP TABLE flows_per_minute; DROP TABLE flows_per_minute_state",
+    );
+    sandbox
+        .pipe(generated(10, 4), &[])
+        .succeeds_with(&["10 rows"]);
+    sandbox
+        .load(&["--replace", "--renumber", "new.txt"])
+        .succeeds_with(&["ids 1-300000"]);
+    assert_counted(&sandbox);
+}
+
+#[test]
+fn what_cannot_be_counted_is_loaded_all_the_same() {
+    let sandbox = Sandbox::new();
+    let line = |time: &str, packets: &str| format!("{time},0,C1,N1,C2,80,6,{packets},1\n");
+    let most = i64::MAX.to_string();
+    for uncountable in [line("7", &most).repeat(2), line(&most, "1")] {
+        fs::remove_file(sandbox.db()).ok();
+        sandbox.pipe(line("1", "1"), &[]).succeeds_with(&["1 rows"]);
+        assert_counted(&sandbox);
+        sandbox.pipe(uncountable, &[]).succeeds_with(&["rows"]);
+        assert!(!counts_hold(&sandbox));
+        sandbox
+            .load(&[])
+            .succeeds_with(&["no counts by minute: a sum takes more than 64 bits"]);
+        sandbox.pipe(line("9", "1"), &[]).succeeds_with(&["1 rows"]);
+        assert!(!counts_hold(&sandbox));
+    }
+    for (table, reason) in [
+        (
+            FOREIGN_COLUMNS.replace("byte_count INTEGER", "byte_count TEXT"),
+            "not declared as integers",
+        ),
+        (FOREIGN_COLUMNS.to_owned(), "flow 1: packet_count is Text"),
+    ] {
+        fs::remove_file(sandbox.db()).ok();
+        execute(
+            &sandbox,
+            &format!(
+                "CREATE TABLE flows (id INTEGER PRIMARY KEY, {table});
+             INSERT INTO flows VALUES (1, 1, 0, 'C1', 'N1', 'C2', '80', 6, 'x', 1)"
+            ),
+        );
+        sandbox
+            .load(&[])
+            .succeeds_with(&["no counts by minute", reason]);
+        assert!(!counts_hold(&sandbox));
+        sandbox.pipe(line("9", "1"), &[]).succeeds_with(&["1 rows"]);
+    }
+}
+
+// Indexes for filters.
+
+#[test]
+fn indexes_for_filters_are_those_that_are_named() {
+    let sandbox = Sandbox::new();
+    sandbox.write("flows.txt", generated(2_000, 1));
+    let built = ["index flows_src_comp built", "index flows_dst_port built"];
+    sandbox
+        .load(&["--index", "src_comp,dst_port", "flows.txt"])
+        .succeeds_with(&built);
+    assert_eq!(
+        sandbox.indexes(),
+        ["flows_dst_port", "flows_src_comp", "flows_time"]
+    );
+    sandbox.assert_in_order();
+    // A small append keeps them, a large one builds them anew; without the option nothing changes.
+    sandbox
+        .pipe(generated(10, 2), &[])
+        .succeeds_with(&["10 rows"]);
+    sandbox.write("few.txt", generated(20, 3));
+    let few = sandbox.load(&["--index", "dst_port,src_comp", "few.txt"]);
+    few.succeeds_with(&["20 rows"]);
+    assert!(!few.shown().contains("built"), "{}", few.shown());
+    sandbox.write("many.txt", generated(3_000, 4));
+    sandbox
+        .load(&["--index", "src_comp,dst_port", "many.txt"])
+        .succeeds_with(&built);
+    assert_eq!(sandbox.indexes().len(), 3);
+    // A replacement keeps what it does not name.
+    sandbox
+        .load(&["--replace", "few.txt"])
+        .succeeds_with(&["20 rows"]);
+    assert_eq!(sandbox.indexes().len(), 3);
+    sandbox
+        .load(&["--replace", "--index", "dst_comp", "many.txt"])
+        .succeeds_with(&["index flows_dst_comp built"]);
+    assert_eq!(sandbox.indexes(), ["flows_dst_comp", "flows_time"]);
+    sandbox.load(&["--index", ""]).succeeds_with(&["0 rows"]);
+    assert_eq!(sandbox.indexes(), ["flows_time"]);
+}
+
+#[test]
+fn an_index_that_no_filter_could_use_is_refused_by_name() {
+    let sandbox = Sandbox::new();
+    sandbox.pipe(PUBLISHED, &[]).succeeds_with(&[]);
+    let unknown = sandbox.load(&["--index", "src_comp,time"]);
+    assert_eq!(unknown.output.status.code(), Some(2), "{}", unknown.shown());
+    assert!(
+        unknown
+            .shown()
+            .contains("\"time\" is none of src_comp, src_port, dst_comp, dst_port"),
+        "{}",
+        unknown.shown()
+    );
+    for id in ["id INT PRIMARY KEY", "id INTEGER NOT NULL UNIQUE"] {
+        fs::remove_file(sandbox.db()).ok();
+        execute(
+            &sandbox,
+            &format!("CREATE TABLE flows ({id}, {FOREIGN_COLUMNS})"),
+        );
+        sandbox
+            .load(&["--index", "src_comp"])
+            .fails_with(&["the index on src_comp is of no use"]);
+    }
+    fs::remove_file(sandbox.db()).ok();
+    let no_case = FOREIGN_COLUMNS.replace("src_comp TEXT", "src_comp TEXT COLLATE NOCASE");
+    execute(
+        &sandbox,
+        &format!("CREATE TABLE flows (id INTEGER PRIMARY KEY, {no_case})"),
+    );
+    sandbox
+        .load(&["--index", "src_comp"])
+        .fails_with(&["compared byte by byte"]);
+    sandbox
+        .load(&["--index", "dst_comp"])
+        .succeeds_with(&["index flows_dst_comp built"]);
+}
+
 // The guard.
 
 #[test]
