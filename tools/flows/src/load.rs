@@ -209,7 +209,7 @@ fn load_all(request: &Load, progress: &Progress) -> Result<Summary> {
         ids: counts.ids,
         indexes,
         guard: prepared.guard,
-        uncounted: prepared.uncounted,
+        uncounted: counts.uncounted.or(prepared.uncounted),
         elapsed: started.elapsed(),
         db: request.db.clone(),
     })
@@ -254,6 +254,7 @@ struct Counts {
     rejects: u64,
     known_lines: u64,
     ids: Option<(i64, i64)>,
+    uncounted: Option<String>,
 }
 
 /// The writing side of a load.
@@ -423,7 +424,8 @@ impl<'a> Writer<'a> {
         }
         let (first, last) = (done.next_id - done.rows as i64, done.next_id - 1);
         if done.rows > 0 {
-            self.store.save_minutes(done.minutes, (first, last))?;
+            let reason = self.store.save_minutes(done.minutes, (first, last))?;
+            self.counts.uncounted = reason.or(self.counts.uncounted.take());
         }
         self.store.commit(record)?;
         if done.rows > 0 {

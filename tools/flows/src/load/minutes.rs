@@ -206,15 +206,18 @@ fn count_behind(connection: &Connection, largest: i64, before: i64) -> Result<i6
 /// Adds `minutes`, of flows with the ids from `first` to `last`, which the open transaction has written. The counts stay
 /// behind where they do not hold, or where more flows than one transaction counts have arrived before `first`.
 ///
+/// Returns why the counts have ended, if they have.
+///
 /// The flows of a replacement are the only ones of their table, and so are their counts.
 pub(super) fn save(
     connection: &Connection,
     mut minutes: Minutes,
     (first, last): (i64, i64),
     replaces: bool,
-) -> Result<()> {
+) -> Result<Option<String>> {
+    let mut reason = None;
     let largest = match largest_counted(connection)? {
-        None if !replaces => return Ok(()),
+        None if !replaces => return Ok(None),
         largest => largest.filter(|_| !replaces),
     };
     connection.execute_batch("SAVEPOINT minutes")?;
@@ -223,12 +226,18 @@ pub(super) fn save(
         ROWS_PER_COMMIT.. => Ok(()),
         _ => write(connection, &mut minutes, last),
     });
-    if saved.is_err() {
+    if let Err(error) = &saved {
+        if connection.is_autocommit() {
+            // The whole transaction is gone, as when the disk is full.
+            return saved.map(|()| None);
+        }
         // A sum or a value that cannot be counted: the flows are loaded all the same.
+        reason = Some(error.to_string());
         connection.execute_batch("ROLLBACK TO minutes")?;
         forget(connection)?;
     }
-    Ok(connection.execute_batch("RELEASE minutes")?)
+    connection.execute_batch("RELEASE minutes")?;
+    Ok(reason)
 }
 
 /// Adds `minutes`, whose largest id is `last`, in the open transaction.

@@ -263,7 +263,12 @@ impl Store {
     }
 
     /// Counts flows that the open transaction has inserted, with the ids from first to last.
-    pub(super) fn save_minutes(&self, minutes: Minutes, ids: (i64, i64)) -> Result<()> {
+    /// Returns why the counts have ended, if they have.
+    pub(super) fn save_minutes(
+        &self,
+        minutes: Minutes,
+        ids: (i64, i64),
+    ) -> Result<Option<String>> {
         minutes::save(&self.connection, minutes, ids, self.replacement.is_some())
             .with_context(|| self.subject())
     }
