@@ -29,6 +29,8 @@ pub(crate) struct SpinSqlite {
 struct IdleConnection {
     connection: sqlite::Connection,
     storage: Storage,
+    /// Whether other answers share it, once that is known: its own mark would tell it so.
+    is_shared: Option<bool>,
 }
 
 impl Database for SpinSqlite {
@@ -53,6 +55,7 @@ impl Database for SpinSqlite {
             idle: IdleConnection {
                 connection: connection.map_err(|error| db_error(&error))?,
                 storage: Storage::Unknown,
+                is_shared: None,
             },
             database: self.clone(),
         })
@@ -111,12 +114,16 @@ impl Connection for PooledConnection {
     /// Spin before 3.0 has one connection a label, and every `open` returns it (`crates/trigger/src/runtime_config`).
     /// A mark that is set on this connection tells: it shows on the next one as well.
     async fn is_shared(&mut self) -> Result<bool, DbError> {
-        if self.is_marked().await? {
-            return Ok(true);
+        if let Some(is_shared) = self.idle.is_shared {
+            return Ok(is_shared);
         }
-        self.query_rows(SET_MARK, Vec::new()).await?;
-        let mut other = self.database.open().await?;
-        other.is_marked().await
+        let is_shared = self.is_marked().await? || {
+            self.query_rows(SET_MARK, Vec::new()).await?;
+            let mut other = self.database.open().await?;
+            other.is_marked().await?
+        };
+        self.idle.is_shared = Some(is_shared);
+        Ok(is_shared)
     }
 
     fn release(self) {
