@@ -14,6 +14,7 @@
 //! - [`writer`]: a load into the table that is being read
 //! - [`states`]: a table that is changed in every way there is
 //! - [`load`]: 64 connections that never pause
+//! - [`pull`]: `flows pull` killed, cut off and refused, beside writers
 //! - [`stop`]: the server ends in the middle of an answer
 //! - [`http2`]: the same ends over HTTP/2
 //! - [`proxy`]: nginx and Caddy between, as deploy/ has them, and nginx as it is by default
@@ -37,6 +38,7 @@ mod libsql;
 mod load;
 mod malformed_requests;
 mod proxy;
+mod pull;
 mod readers;
 mod replace;
 mod shared_connection;
@@ -44,6 +46,13 @@ mod states;
 mod stop;
 mod table;
 mod writer;
+
+/// Not a test: the process that a test of [`pull`] kills.
+#[test]
+#[ignore = "the command of other tests, which start it"]
+fn pull_process() {
+    pull::run();
+}
 
 /// Not a test: the other process of the tests that count what a process holds.
 #[test]

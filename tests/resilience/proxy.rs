@@ -500,6 +500,30 @@ fn as_documented_links_lead_on_below_the_prefix() {
 }
 
 #[test]
+fn as_documented_a_pull_brings_every_flow_once_also_where_answers_are_cut() {
+    let database = Database::generated(COUNT);
+    let server = database.serve();
+    for proxy in documented(&server) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().display().to_string();
+        let url = format!("http://{}{PREFIX}", proxy.address);
+        let arguments = [&url, "--out", &out, "--max-rows", "2000"];
+        let request = flows::pull::Pull::from_arguments(arguments).expect("arguments");
+        server.faults().clear();
+        let failure = Fault::Fail("disk I/O error".into());
+        server.faults().plan(Point::Row, 6..=6, failure);
+        let mut flows = 0;
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let pulled = flows::pull::pull(&request, &stop, |pulled| {
+            flows = pulled.flows;
+            Ok(())
+        });
+        pulled.expect("a pull");
+        assert_eq!(flows, u64::from(COUNT));
+    }
+}
+
+#[test]
 fn as_documented_the_openapi_document_leads_to_every_route_below_the_prefix() {
     let database = Database::generated(10);
     let server = database.serve();

@@ -264,11 +264,7 @@ impl Store {
 
     /// Counts flows that the open transaction has inserted, with the ids from first to last.
     /// Returns why the counts have ended, if they have.
-    pub(super) fn save_minutes(
-        &self,
-        minutes: Minutes,
-        ids: (i64, i64),
-    ) -> Result<Option<String>> {
+    pub(super) fn save_minutes(&self, minutes: Minutes, ids: (i64, i64)) -> Result<Option<String>> {
         minutes::save(&self.connection, minutes, ids, self.replacement.is_some())
             .with_context(|| self.subject())
     }

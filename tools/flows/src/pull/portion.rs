@@ -1,0 +1,292 @@
+//! The flows of a file: asked for until they are all there.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Error, Result, anyhow};
+use indicatif::ProgressBar;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, Url};
+use tokio::runtime::{self, Runtime};
+
+use super::part::PartFile;
+use super::state::{Folder, StoredFile};
+use super::{Pull, token, wait};
+
+/// How long to wait for a connection, and for the next bytes of an answer. The service lets bytes go every five seconds
+/// where it can, and reads a million rows in a second.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The first pause before another try; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Bytes of a problem that are read.
+const PROBLEM_BYTES: usize = 64 * 1024;
+
+/// The flows of a file, on the disk.
+pub(super) struct Portion {
+    /// `None` where there is no flow.
+    pub(super) file: Option<StoredFile>,
+    /// Every flow up to this id is there.
+    pub(super) watermark: i64,
+    pub(super) lineage: String,
+    /// Whether the service has more flows.
+    pub(super) more: bool,
+}
+
+/// Why a portion has not come.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It may come when it is asked for again, after this time at least.
+    Again(Error, Option<Duration>),
+    /// It will not come.
+    Final(Error),
+    /// The flows that it follows are no longer those of the service.
+    Gone(Error),
+    /// The pull has to end.
+    Stopped,
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// The service, as one pull asks it.
+pub(super) struct Service {
+    runtime: Runtime,
+    client: Client,
+    request: Pull,
+    token: Option<String>,
+}
+
+impl Service {
+    /// Prepares to ask.
+    ///
+    /// # Errors
+    /// A token that cannot be read, or a URL that is no base of others.
+    pub(super) fn new(request: &Pull) -> Result<Self> {
+        if !["http", "https"].contains(&request.url.scheme()) {
+            return Err(anyhow!("{} is no URL of http or https", request.url));
+        }
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start")?;
+        let client = Client::builder()
+            .connect_timeout(PATIENCE)
+            .read_timeout(PATIENCE)
+            .user_agent(concat!("flows/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("cannot prepare to ask")?;
+        Ok(Self {
+            runtime,
+            client,
+            request: request.clone(),
+            token: token(request)?,
+        })
+    }
+
+    /// Fetches the next file of the folder.
+    ///
+    /// # Errors
+    /// See [`Trouble`]. What can be tried again has been, as long as the request says.
+    pub(super) fn fetch(
+        &self,
+        folder: &Folder,
+        stop: &AtomicBool,
+        progress: &ProgressBar,
+    ) -> Result<Portion, Trouble> {
+        let Pull {
+            format,
+            gzip,
+            max_rows,
+            retry_for,
+            ..
+        } = self.request;
+        let mut part = PartFile::create(folder, format, gzip)?;
+        let mut lineage = folder.state.lineage.clone();
+        let (mut since, mut pause) = (Instant::now(), FIRST_PAUSE);
+        // Every flow up to this id is in the part.
+        let mut after_id = folder.state.watermark.unwrap_or(i64::MIN);
+        loop {
+            let before = after_id;
+            let url = self.url(after_id, max_rows - part.flows, lineage.as_deref())?;
+            let asked = self.ask(url, &mut part, &mut lineage, progress);
+            let asked = self.runtime.block_on(asked);
+            after_id = part.last_id().map_or(after_id, |last| last.max(after_id));
+            let (error, at_least) = match asked {
+                // With filters the service looks at a million rows at a time.
+                Ok((watermark, true))
+                    if part.flows < max_rows
+                        && watermark > before
+                        && !stop.load(Ordering::Relaxed) =>
+                {
+                    (since, pause) = (Instant::now(), FIRST_PAUSE);
+                    after_id = watermark;
+                    continue;
+                }
+                Ok((watermark, more)) => {
+                    let lineage = lineage.context("the service names no lineage of its flows")?;
+                    return Ok(Portion {
+                        file: part.store(folder, &lineage)?,
+                        watermark,
+                        lineage,
+                        more,
+                    });
+                }
+                Err(Trouble::Again(error, at_least)) => (error, at_least),
+                Err(trouble) => return Err(trouble),
+            };
+            // What has come is kept, and the rest is asked for.
+            if after_id > before {
+                (since, pause) = (Instant::now(), FIRST_PAUSE);
+            }
+            let left = retry_for.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return Err(Trouble::Final(error));
+            }
+            progress.set_message(format!("{error:#}; trying again"));
+            let waited = at_least.unwrap_or_default().max(jitter(pause)).min(left);
+            if !wait(waited, stop) {
+                return Err(Trouble::Stopped);
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The URL of the flows behind an id.
+    fn url(&self, after_id: i64, limit: u64, lineage: Option<&str>) -> Result<Url> {
+        let mut base = self.request.url.clone();
+        base.set_query(None);
+        base.set_fragment(None);
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let path = format!("api/v1/stream/flows.{}", self.request.format.of_response());
+        let mut url = base.join(&path).context("cannot ask")?;
+        let mut query = url.query_pairs_mut();
+        query
+            .extend_pairs(self.request.selection.parameters())
+            .append_pair("after_id", &after_id.to_string())
+            .append_pair("limit", &limit.to_string())
+            .append_pair("end", "1");
+        if let Some(lineage) = lineage {
+            query.append_pair("lineage", lineage);
+        }
+        drop(query);
+        Ok(url)
+    }
+
+    /// Asks once. Returns the id up to which the flows are there, and whether there are more.
+    async fn ask(
+        &self,
+        url: Url,
+        part: &mut PartFile,
+        lineage: &mut Option<String>,
+        progress: &ProgressBar,
+    ) -> Result<(i64, bool), Trouble> {
+        part.begin_response();
+        let mut request = self.client.get(url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let mut response = request.send().await.map_err(trouble)?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(response).await);
+        }
+        let headers = response.headers();
+        let header = |name: &str| text(headers, name);
+        let more = headers.contains_key("link");
+        let current = header("flow-lineage").ok_or_else(|| {
+            anyhow!("edits of the service's table are not guarded, so that new flows cannot be told: `flows load` makes the guard")
+        })?;
+        let watermark: i64 = header("flow-watermark")
+            .and_then(|id| id.parse().ok())
+            .context("the service names no id up to which its flows are there")?;
+        match lineage {
+            Some(known) if *known != current => {
+                return Err(Trouble::Gone(anyhow!(
+                    "the lineage {known} has ended, it is {current}"
+                )));
+            }
+            _ => *lineage = Some(current),
+        }
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => part.take(&chunk)?,
+                Ok(None) => break,
+                Err(error) => return Err(trouble(error)),
+            }
+            progress.set_message(format!("{} flows", part.flows));
+            progress.tick();
+        }
+        let end = part
+            .end_of_response()
+            .map_err(|error| Trouble::Again(error, None))?;
+        if end.watermark != Some(watermark) {
+            return Err(anyhow!(
+                "the answer ends at {:?}, and began with {watermark}",
+                end.watermark
+            )
+            .into());
+        }
+        Ok((watermark, more))
+    }
+}
+
+/// What a connection that fails means.
+fn trouble(error: reqwest::Error) -> Trouble {
+    let is_final = error.is_builder() || error.is_redirect();
+    let error = Error::new(error.without_url());
+    match is_final {
+        true => Trouble::Final(error),
+        false => Trouble::Again(error, None),
+    }
+}
+
+/// What a status other than 200 means.
+async fn refused(mut response: Response) -> Trouble {
+    let status = response.status();
+    let seconds = text(response.headers(), "retry-after").and_then(|text| text.parse().ok());
+    let at_least = response
+        .headers()
+        .contains_key(RETRY_AFTER)
+        .then(|| Duration::from_secs(seconds.unwrap_or(1)));
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > PROBLEM_BYTES {
+            break;
+        }
+    }
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let error = match problem["detail"].as_str() {
+        Some(detail) => anyhow!("the service says {status}: {detail}"),
+        None => anyhow!("the service says {status}"),
+    };
+    match status {
+        StatusCode::GONE => Trouble::Gone(error),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            Trouble::Again(error, at_least)
+        }
+        status if status.is_server_error() => Trouble::Again(error, at_least),
+        _ => Trouble::Final(error),
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+/// Between half and all of a pause, so that many pulls do not come back at the same time.
+fn jitter(pause: Duration) -> Duration {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    pause / 2 + pause.mul_f64(f64::from(now.subsec_nanos() % 1_000) / 2_000.0)
+}
