@@ -279,7 +279,9 @@ fn number(value: Option<&RawValue<'_>>) -> Result<i64, ExportError> {
 /// that there is.
 fn holds(borders: &[i64], bucket: usize, time: i64) -> bool {
     match borders.get(bucket..) {
-        Some([start, end, ..]) => time <= *end && (time > *start || time == i64::MIN),
+        Some([start, end, ..]) => {
+            time <= *end && (time > *start || (bucket == 0 && time == i64::MIN))
+        }
         _ => false,
     }
 }
@@ -410,6 +412,13 @@ mod tests {
         assert!(
             matches!(overflow, ExportError::Overflow("bytes")),
             "{overflow:?}"
+        );
+        // The least integer, in any order.
+        let borders = vec![i64::MIN, 0, 10];
+        let least = Counts::histogram(borders, Format::Csv);
+        assert_eq!(
+            body(least, None, "[1,5,1,1],[2,-9223372036854775808,1,1]", 2).unwrap(),
+            "time,until,flows,packets,bytes\r\n-9223372036854775808,0,1,1,1\r\n0,10,1,1,1\r\n"
         );
         let none = body(Counts::histogram(vec![5], Format::Json), None, "", 0);
         assert_eq!(none.unwrap(), "[]");

@@ -80,7 +80,7 @@ pub enum Completion {
 }
 
 impl<D: Database> Export<D> {
-    /// The body of `first` and the pages of `pager`.
+    /// The body of `first` and the pages of `pager`. With `may_blank` it may hold white space that depends on time.
     ///
     /// # Errors
     /// A flow of the first page that cannot be written.
@@ -91,8 +91,13 @@ impl<D: Database> Export<D> {
         content: Content,
         gzip: GzipEncoder,
         reader_timeout: Option<Duration>,
+        may_blank: bool,
     ) -> Result<Self, ExportError> {
-        let mut writer = PageWriter { content, gzip };
+        let mut writer = PageWriter {
+            content,
+            gzip,
+            may_blank,
+        };
         let mut records = first.records()?;
         let (bytes, _) = writer.chunk(&mut records, first.last, Flush::Now, usize::MAX)?;
         if first.last {
@@ -194,6 +199,7 @@ impl Content {
 struct PageWriter {
     content: Content,
     gzip: GzipEncoder,
+    may_blank: bool,
 }
 
 impl PageWriter {
@@ -259,7 +265,8 @@ impl<S: Sink> Output<'_, S> {
         while more {
             let mut chunk;
             (chunk, more) = writer.chunk(&mut records, page.last, Flush::No, S::CHUNK)?;
-            if chunk.is_empty() && !more && self.last_bytes.elapsed() > SILENCE {
+            let is_silent = writer.may_blank && chunk.is_empty() && !more;
+            if is_silent && self.last_bytes.elapsed() > SILENCE {
                 chunk = writer.blank()?;
             }
             // A collecting encoder and a page without flows give nothing to send. One empty write a page still asks

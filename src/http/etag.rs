@@ -64,6 +64,11 @@ impl Representation {
         }
     }
 
+    /// Whether the bytes may differ in what means nothing.
+    pub fn is_weak(self) -> bool {
+        self.is_weak
+    }
+
     /// The entity tag, which changes with the representation, with every edit and with any new flow. It is a weak one
     /// where the answer may be silent for long.
     ///

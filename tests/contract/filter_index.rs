@@ -103,6 +103,18 @@ fn answers_are_the_same_with_and_without_an_index_for_a_filter() {
         indexed.index(columns);
         assert_same(&indexed, &plain, &questions);
     }
+    // Late flows, edits and deletions; the copy without the indexes has the same guard.
+    let edited = plain.copy();
+    edited.index("src_comp,dst_comp");
+    edited.execute(
+        "INSERT INTO flows SELECT id + 100000, time - 300, duration, dst_comp, src_port, src_comp, dst_port, protocol,
+             1, 1 FROM flows WHERE id % 9 = 0;
+         UPDATE flows SET src_comp = 'C17', time = time + 5 WHERE id % 301 = 0;
+         DELETE FROM flows WHERE id % 17 = 0",
+    );
+    let scanned = edited.copy();
+    scanned.index("");
+    assert_same(&edited, &scanned, &questions[..8]);
 }
 
 #[test]

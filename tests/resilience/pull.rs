@@ -382,6 +382,28 @@ fn what_is_no_answer_of_the_service_is_refused_and_stored_nowhere() {
 }
 
 #[test]
+fn a_service_that_has_more_and_sends_none_is_not_asked_for_ever() {
+    let server = Database::generated(10).serve();
+    let end = "{\"end\":true,\"count\":0,\"watermark\":-9223372036854775808}\n";
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nFlow-Lineage: 00000000000000aa\r\nFlow-Watermark: -9223372036854775808\r\n\
+         Link: <flows.ndjson?cursor=x>; rel=\"next\"\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{end}",
+        end.len()
+    );
+    let answer: &'static str = Box::leak(answer.into_boxed_str());
+    let target = Target::new();
+    let mut arguments = target.arguments(&server, &[]);
+    let address = unreliable(&server, Box::leak(vec![answer].into_boxed_slice()));
+    arguments[0] = format!("http://{address}");
+    let request = Pull::from_arguments(&arguments).expect("arguments");
+    let failed = pull(&request, &AtomicBool::new(false), |_| Ok(()));
+    assert!(
+        matches!(&failed, Err(Failure::Pull(error)) if error.to_string().contains("sends none")),
+        "{failed:?}"
+    );
+}
+
+#[test]
 fn a_server_that_is_not_there_or_refuses_for_good_is_an_error() {
     let mut tally = Tally::of("`flows pull` from a server that is not there, or refuses");
     let (server, target) = (Database::generated(10).serve(), Target::new());

@@ -116,7 +116,9 @@ fn seen_in_a_pause(
     let slow = ask();
     server.settle();
     assert_eq!(quick.header("etag"), slow.header("etag"), "{target}");
-    assert!(slow.header("etag").starts_with("W/\""), "{slow:?}");
+    // What may hold white space that depends on time has a weak tag.
+    let is_weak = target.contains("src_comp") && !target.contains("limit");
+    assert_eq!(slow.header("etag").starts_with("W/\""), is_weak, "{slow:?}");
     let text = |of: &Response| String::from_utf8(of.decoded()).expect("UTF-8");
     let lines = |of: &Response| text(of).matches('\n').count();
     assert_eq!(lines(&slow), lines(&quick) + blanks, "{slow:?}");
@@ -142,6 +144,13 @@ fn an_answer_that_finds_nothing_for_seconds_says_that_it_goes_on() {
             &[("accept-encoding", "gzip")],
             1,
         ),
+        // A strong tag promises the same bytes.
+        (
+            format!("{FLOWS}?format=json"),
+            &[("accept-encoding", "gzip")],
+            0,
+        ),
+        (format!("{nothing}&format=json&limit=9"), &[], 0),
         // White space may not stand before the declaration, nor as a line that a reader takes for a record.
         (format!("{nothing}&format=xml"), &[], 0),
         (format!("{found}&format=ndjson"), &[], 0),

@@ -10,7 +10,6 @@ use super::{Bound, Statement, where_clause};
 use crate::db::Value;
 use crate::query::cursor::CursorSeek;
 use crate::query::selection::{Filter, Selection, Values};
-use crate::table::columns::SQL_LIST;
 use crate::table::key::RowKey;
 
 /// Where a page starts in the answer's order (keyset pagination).
@@ -97,9 +96,11 @@ impl PageQuery<'_> {
                 keys,
                 rows,
                 end,
-                residual,
+                conditions,
+                order,
             } = self.scan(&mut bound);
-            (keys, end, format!("{flow} FROM {rows}{residual}"))
+            let conditions = where_clause(&conditions);
+            (keys, end, format!("{flow} FROM {rows}{conditions}{order}"))
         };
         let row_limit = bound.integer(self.row_limit);
         let state = self.state(&mut bound);
@@ -115,26 +116,39 @@ impl PageQuery<'_> {
 
     /// The rows that are read, where conditions decide which of them are flows of the answer.
     fn scan(&self, bound: &mut Bound) -> Scan {
-        let index = where_clause(&self.index_conditions(bound));
-        let residual = where_clause(&self.residual_conditions(bound));
+        let mut conditions = self.index_conditions(bound);
+        let index = where_clause(&conditions);
+        let residual = self.residual_conditions(bound);
         let lead = self.lead.and_then(|lead| self.selection.filters.get(lead));
         // Without a condition, every row that is read is one of the page.
-        let rows = match residual.as_str() {
-            "" => self.row_limit,
-            _ => self.scan_limit,
+        let rows = if residual.is_empty() {
+            self.row_limit
+        } else {
+            self.scan_limit
         };
         let last = bound.integer(rows.saturating_sub(1));
         let Some(Filter { column, values }) = lead else {
+            // The last row is found along the index alone. Up to it, each row is checked before it is packed.
             let order = self.order();
-            // The inner LIMIT blocks predicate push-down, so a page reads at most `scan_limit` rows.
-            let scan_limit = bound.integer(rows);
+            let up_to = |column| format!("ifnull((SELECT last_{column} FROM last), {})", i64::MAX);
+            let (time, id) = (up_to("time"), up_to("id"));
+            // Behind its last row the second of a page is read along the index alone, once for the pages that follow.
+            let is_within_second = matches!(self.seek, Seek::WithinSecond(_));
+            if self.selection.is_feed() || is_within_second {
+                conditions.push(format!("id <= {id}"));
+            } else {
+                conditions.push(format!("time <= {time} AND (time < {time} OR id <= {id})"));
+            }
+            conditions.extend(residual);
             return Scan {
-                keys: String::new(),
-                rows: format!(
-                    "(SELECT {SQL_LIST} FROM flows{index} ORDER BY {order} LIMIT {scan_limit})"
+                keys: format!(
+                    "WITH last AS MATERIALIZED (SELECT time AS last_time, id AS last_id FROM flows{index} \
+                     ORDER BY {order} LIMIT 1 OFFSET {last}) "
                 ),
-                end: format!("({})", self.key_at(&index, &last)),
-                residual,
+                rows: "flows",
+                end: "(SELECT CAST(json_array(last_id, last_time) AS BLOB) FROM last)".to_owned(),
+                conditions,
+                order: format!(" ORDER BY {order}"),
             };
         };
         // A range of the index for each value, merged: `IN` would be sorted.
@@ -156,11 +170,12 @@ impl PageQuery<'_> {
             keys: format!(
                 "WITH keys AS MATERIALIZED ({ranges} ORDER BY key_time, key_id LIMIT {scan_limit}) "
             ),
-            rows: "keys CROSS JOIN flows ON id = key_id".to_owned(),
+            rows: "keys CROSS JOIN flows ON id = key_id",
             end: format!(
                 "(SELECT CAST(json_array(key_id, key_time) AS BLOB) FROM keys LIMIT 1 OFFSET {last})"
             ),
-            residual,
+            conditions: residual,
+            order: String::new(),
         }
     }
 
@@ -202,7 +217,8 @@ impl PageQuery<'_> {
         let Scan {
             keys,
             rows,
-            residual,
+            mut conditions,
+            order,
             ..
         } = self.scan(&mut bound);
         let refused: Vec<_> = self
@@ -216,11 +232,8 @@ impl PageQuery<'_> {
             })
             .collect();
         let any: Vec<_> = refused.iter().map(|(_, is)| format!("({is})")).collect();
-        let any = any.join(" OR ");
-        let filter = match residual.as_str() {
-            "" => format!(" WHERE {any}"),
-            residual => format!("{residual} AND ({any})"),
-        };
+        conditions.push(format!("({})", any.join(" OR ")));
+        let filter = where_clause(&conditions);
         let named: Vec<_> = refused
             .iter()
             .map(|(column, is)| format!("WHEN {is} THEN '{column}'"))
@@ -229,7 +242,7 @@ impl PageQuery<'_> {
         let state = self.state(&mut bound);
         let text = format!(
             "{keys}SELECT ({state}), (SELECT CAST('flow ' || quote(id) || ': ' || CASE {named} END AS BLOB) \
-             FROM {rows}{filter} LIMIT 1)"
+             FROM {rows}{filter}{order} LIMIT 1)"
         );
         Statement {
             text,
@@ -373,14 +386,16 @@ impl PageQuery<'_> {
 
 /// The parts of a statement that reads rows of which some are flows of the answer.
 struct Scan {
-    /// The common table expression of the keys that an index of a filter gives.
+    /// The common table expression of the keys that an index of a filter gives, or of the last row.
     keys: String,
-    /// The rows.
-    rows: String,
+    /// Where the rows come from.
+    rows: &'static str,
     /// Selects the key of the last row, if the statement reads as many as it may.
     end: String,
     /// The conditions that a row has to meet.
-    residual: String,
+    conditions: Vec<String>,
+    /// The order of the rows, where they do not come in it.
+    order: String,
 }
 
 #[cfg(test)]
@@ -388,6 +403,7 @@ mod tests {
     use super::*;
     use crate::db::sql::probe::{finds_by_rowid, is_slow, plan_probe};
     use crate::table::SCHEMA;
+    use crate::table::columns::SQL_LIST;
 
     const THERE: RowKey = RowKey { time: 5, id: 7 };
 
@@ -511,7 +527,14 @@ mod tests {
         let scanned = step.strip_prefix("SCAN ").unwrap_or("(");
         let quick = scanned.starts_with('(')
             || scanned.starts_with("pragma_")
-            || ["CONSTANT ROW", "sqlite_schema", "flows_guard", "keys"].contains(&scanned)
+            || [
+                "CONSTANT ROW",
+                "sqlite_schema",
+                "flows_guard",
+                "keys",
+                "last",
+            ]
+            .contains(&scanned)
             || scanned.contains(" INDEX flows_time")
             || scanned == "flows USING COVERING INDEX flows_src_comp";
         step.contains("TEMP B-TREE") || !quick
@@ -634,19 +657,55 @@ mod tests {
         };
         let nothing = steps(Seek::Start, &nothing);
         assert!(nothing < start, "{nothing} steps, {start} for ten flows");
+        // A filter that nothing passes reads no more rows than a page may look at: within a second, and over many.
+        let none = Selection {
+            filters: vec![Filter {
+                column: "src_port",
+                values: Values::Integers(vec![99]),
+            }],
+            ..Selection::default()
+        };
+        let assert_bounded = |database: &rusqlite::Connection, seek| {
+            let filtered = |scan_limit| {
+                let page = PageQuery {
+                    selection: &none,
+                    seek,
+                    max_id: Some(200_000),
+                    row_limit: 10,
+                    scan_limit,
+                    columns: SQL_LIST,
+                    cursor_row: None,
+                    kind: TableKind::Unguarded,
+                    lead: None,
+                };
+                machine_steps(database, &page.statement())
+            };
+            let (few, many) = (filtered(1_000), filtered(10_000));
+            let is_bounded = few * 5 < many && many < few * 12;
+            assert!(is_bounded, "{few} and {many} steps at {seek:?}");
+        };
+        assert_bounded(&database, Seek::WithinSecond(RowKey { time: 7, id: 9 }));
+        let over_time = rows.replace("SELECT i, 7,", "SELECT i, i / 3,");
+        let spread = empty(&format!("{SCHEMA} INSERT INTO flows {over_time};"));
+        assert_bounded(&spread, Seek::Start);
+        assert_bounded(&spread, Seek::AfterKey(RowKey { time: 9, id: 28 }));
         // The state of a view over two tables.
         let (table, _) = SCHEMA.split_once("-- The guard").unwrap();
         let named = |name: &str| {
             let made = table.replace("EXISTS flows", &format!("EXISTS {name}"));
             made.replace("ON flows", &format!("ON {name}"))
         };
-        let view = empty(&format!(
-            "{} {} INSERT INTO a {rows}; INSERT INTO b {}; \
-             CREATE VIEW flows AS SELECT * FROM a UNION ALL SELECT * FROM b;",
-            named("a"),
-            named("b"),
-            rows.replace("SELECT i,", "SELECT 60000 + i,")
-        ));
+        let view_over = |rows: &str| {
+            empty(&format!(
+                "{} {} INSERT INTO a {rows}; INSERT INTO b {}; \
+                 CREATE VIEW flows AS SELECT * FROM a UNION ALL SELECT * FROM b;",
+                named("a"),
+                named("b"),
+                rows.replace("SELECT i,", "SELECT 60000 + i,")
+            ))
+        };
+        assert_bounded(&view_over(&over_time), Seek::Start);
+        let view = view_over(rows);
         let state = machine_steps(&view, &Statement::of_state(TableKind::Unguarded));
         assert!(state < start, "{state} steps");
         let extent = machine_steps(&view, &Statement::of_extent(TableKind::Unguarded));

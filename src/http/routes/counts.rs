@@ -183,6 +183,7 @@ impl CountsResponse {
             Content::Counts(Box::new(counts)),
             GzipEncoder::new(self.encoding),
             context.settings.reader_timeout,
+            self.representation.is_weak(),
         )?;
         Ok(Response {
             status: 200,

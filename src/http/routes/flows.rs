@@ -67,6 +67,7 @@ pub(super) async fn stream_flows<D: Database>(
         Content::Flows(Encoder::new(query.format, &query.layout, end)),
         GzipEncoder::new(encoding),
         context.settings.reader_timeout,
+        representation.is_weak(),
     )?;
     Ok(Response {
         status: 200,

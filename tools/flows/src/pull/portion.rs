@@ -130,6 +130,9 @@ impl Service {
                     after_id = watermark;
                     continue;
                 }
+                Ok((watermark, true)) if part.flows == 0 && watermark <= before => {
+                    return Err(anyhow!("the service has more flows and sends none").into());
+                }
                 Ok((watermark, more)) => {
                     let lineage = lineage.context("the service names no lineage of its flows")?;
                     return Ok(Portion {
