@@ -44,7 +44,7 @@ help:
 	@echo 'make fuzz-keep         bring what that has found into tests/fuzz/corpus, which `make test` replays'
 	@echo 'make fuzz-api          have schemathesis ask what the OpenAPI document allows, and what it does not'
 	@echo 'make test-page         try the page in a Chromium: drag, filter, copy, and what it must never do'
-	@echo 'make clients           read answers by curl, requests, pandas, DuckDB and lxml'
+	@echo 'make clients           read answers by curl, requests, pandas, DuckDB, pyarrow and lxml'
 	@echo 'make host-facts        hold a host to what the test host is held to; HOST=…/spin names another'
 	@echo 'make bench             measure the component beside a native server; BENCH="--help" tells what else'
 	@echo 'make lint              formatting, clippy and rustdoc, warnings denied; cargo deny if it is there'

@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import json
+import operator
 import pathlib
 import sqlite3
 import subprocess
@@ -22,9 +23,11 @@ sys.dont_write_bytecode = True
 import duckdb  # noqa: E402
 import lxml.etree  # noqa: E402
 import pandas  # noqa: E402
+import pyarrow  # noqa: E402
+import pyarrow.parquet  # noqa: E402
 import requests  # noqa: E402
 
-from served import served  # noqa: E402
+from served import FLOWS, served  # noqa: E402
 
 ROWS = 100_000
 #: The fields of a record, and the type of each.
@@ -75,6 +78,12 @@ def rows_of_xml(root):
             raise ValueError(f"fields {[field.tag for field in record]}")
         rows.append(tuple(kind(field.text or "") for kind, field in zip(FIELDS.values(), record)))
     return rows
+
+
+def in_order(rows):
+    """Rows in the order of (time, id)."""
+    time_and_id = operator.itemgetter(list(FIELDS).index("time"), list(FIELDS).index("id"))
+    return sorted(rows, key=time_and_id)
 
 
 def curl(url, *options):
@@ -137,6 +146,38 @@ def attempts(url, folder):
     )
     yield "pandas read_json by URL, gzip", lambda: rows_of_frame(
         pandas.read_json(f"{flows}.json", **read_json, **accepts)
+    )
+
+    def pulled(format, *options):
+        """The files of `flows pull`, in the order of their flows."""
+        out = folder / f"pulled-{format}{len(options)}"
+        command = [FLOWS, "pull", url, "--out", out, "--format", format, "--max-rows", "40000", *options]
+        subprocess.run(command, check=True, capture_output=True)
+        return sorted(out.glob("flows-*"), key=lambda path: int(path.name.split("-")[2]))
+
+    def fits(schema, record):
+        """A record, if `bq load` would take it by this schema."""
+        kinds = {"INTEGER": int, "STRING": str}
+        for field in schema:
+            value = record[field["name"]]
+            if type(value) is not kinds[field["type"]] and (value is not None or field["mode"] == "REQUIRED"):
+                raise ValueError(f"{field} cannot hold {value!r}")
+        return record
+
+    def pulled_lines():
+        schema = got(f"{url}/api/v1/schema/bigquery", "identity").json()
+        files = pulled("ndjson", "--gzip")
+        lines = (line for path in files for line in gzip.open(path, "rt"))
+        return rows_of_records(fits(schema, json.loads(line)) for line in lines)
+
+    parquet = [str(path) for path in pulled("parquet")]
+    # A pull brings flows in the order of their ids.
+    yield "flows pull, ndjson by the schema of BigQuery", lambda: in_order(pulled_lines())
+    yield "flows pull, Parquet by pyarrow", lambda: in_order(
+        rows_of_frame(pyarrow.concat_tables(map(pyarrow.parquet.read_table, parquet)).to_pandas())
+    )
+    yield "flows pull, Parquet by DuckDB", lambda: in_order(
+        duckdb.sql(f"SELECT {', '.join(FIELDS)} FROM read_parquet({parquet})").fetchall()
     )
 
     columns = {name: "BIGINT" if kind is int else "VARCHAR" for name, kind in FIELDS.items()}
