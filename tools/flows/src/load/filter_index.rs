@@ -62,6 +62,7 @@ impl FilterIndexes {
                 ))
                 .with_context(|| format!("cannot build the index on {column}"))?;
             if !is_usable(connection, column)? {
+                connection.execute_batch(&format!("DROP INDEX flows_{column}"))?;
                 bail!(
                     "the index on {column} is of no use: id has to be an INTEGER PRIMARY KEY, and {column} to be \
                      compared byte by byte"

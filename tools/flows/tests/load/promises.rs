@@ -257,6 +257,10 @@ fn an_index_that_no_filter_could_use_is_refused_by_name() {
         sandbox
             .load(&["--index", "src_comp"])
             .fails_with(&["the index on src_comp is of no use"]);
+        assert!(
+            !sandbox.indexes().contains(&"flows_src_comp".to_owned()),
+            "it is not left behind"
+        );
     }
     fs::remove_file(sandbox.db()).ok();
     let no_case = FOREIGN_COLUMNS.replace("src_comp TEXT", "src_comp TEXT COLLATE NOCASE");
