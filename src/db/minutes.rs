@@ -110,7 +110,7 @@ impl Spans {
         let mut spans = Self::default();
         for (after, until) in borders.iter().zip(borders.iter().skip(1)) {
             let (after, until) = (*after, *until);
-            let first = end_of_minute(after);
+            let first = end_of_minute(after).unwrap_or(i64::MAX);
             let last = until.saturating_sub(until.rem_euclid(60));
             if first < last {
                 spans.add_cut(after, first);
@@ -127,7 +127,8 @@ impl Spans {
         if after < until {
             self.cut.push((after, until));
             let start = after.saturating_sub(after.rem_euclid(60));
-            self.cut_minutes.push((start, end_of_minute(until)));
+            let end = end_of_minute(until).unwrap_or(i64::MAX);
+            self.cut_minutes.push((start, end));
         }
     }
 
@@ -190,11 +191,11 @@ async fn count(
     }
 }
 
-/// The end of the minute of `time`, a multiple of 60; the largest integer where there is none.
-fn end_of_minute(time: i64) -> i64 {
+/// The end of the minute of `time`: the multiple of 60 that it does not pass; `None` beyond 64 bits.
+pub fn end_of_minute(time: i64) -> Option<i64> {
     match time.rem_euclid(60) {
-        0 => time,
-        seconds => time.saturating_add(60_i64.saturating_sub(seconds)),
+        0 => Some(time),
+        seconds => time.checked_add(60_i64.saturating_sub(seconds)),
     }
 }
 
@@ -222,5 +223,22 @@ mod tests {
         assert_eq!(spans.cut.last().map(|cut| cut.1), Some(i64::MAX));
         let spans = Spans::between(&[5]);
         assert!(spans.whole.is_empty() && spans.cut.is_empty());
+    }
+
+    #[test]
+    fn a_minute_ends_at_a_multiple_of_60_and_holds_its_end() {
+        for (time, until) in [
+            (0, 0),
+            (1, 60),
+            (60, 60),
+            (61, 120),
+            (-1, 0),
+            (-60, -60),
+            (-61, -60),
+        ] {
+            assert_eq!(end_of_minute(time), Some(until), "{time}");
+        }
+        assert_eq!(end_of_minute(i64::MAX), None);
+        assert_eq!(end_of_minute(i64::MIN), Some(i64::MIN + 8));
     }
 }

@@ -69,6 +69,5 @@ CREATE TABLE IF NOT EXISTS flows_per_minute (
 CREATE TABLE IF NOT EXISTS flows_per_minute_state (
     one     INTEGER PRIMARY KEY CHECK (one = 1),
     content INTEGER NOT NULL,  -- that of the guard; the counts hold while the guard has it
-    max_id  INTEGER NOT NULL,  -- the largest id that is counted
-    flows   INTEGER NOT NULL   -- how many are counted
+    max_id  INTEGER NOT NULL   -- the largest id that is counted
 ) STRICT;

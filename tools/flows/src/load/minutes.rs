@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Result, bail};
+use flow_window::db::minutes::end_of_minute;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -98,14 +99,6 @@ impl Sums {
     }
 }
 
-/// The end of the minute of `time`; `None` beyond 64 bits.
-fn end_of_minute(time: i64) -> Option<i64> {
-    match time.rem_euclid(60) {
-        0 => Some(time),
-        seconds => time.checked_add(60 - seconds),
-    }
-}
-
 /// Begins to count in a table that has no row yet; elsewhere [`catch_up`] has to.
 pub(super) fn begin_if_empty(connection: &Connection) -> Result<()> {
     let empty = "SELECT NOT EXISTS (SELECT 1 FROM flows)";
@@ -121,7 +114,7 @@ fn begin(connection: &Connection) -> Result<()> {
     schema::run(connection, Part::Minutes)?;
     forget(connection)?;
     if connection.query_row(STAYS_INTEGER, [], |row| row.get(0))? {
-        let state = "INSERT INTO flows_per_minute_state SELECT 1, content, -9223372036854775808, 0 FROM flows_guard";
+        let state = "INSERT INTO flows_per_minute_state SELECT 1, content, -9223372036854775808 FROM flows_guard";
         connection.execute(state, [])?;
     }
     Ok(())
@@ -250,10 +243,8 @@ fn write(connection: &Connection, minutes: &mut Minutes, last: i64) -> Result<()
     for (until, sums) in &minutes.sums {
         add.execute([*until, sums.flows, sums.packets, sums.bytes])?;
     }
-    let state = "UPDATE flows_per_minute_state SET max_id = ?1, flows = flows + ?2";
-    connection
-        .prepare_cached(state)?
-        .execute([last, minutes.flows])?;
+    let state = "UPDATE flows_per_minute_state SET max_id = ?1";
+    connection.prepare_cached(state)?.execute([last])?;
     Ok(())
 }
 
@@ -263,7 +254,7 @@ pub(super) fn shadow(connection: &Connection) -> Result<()> {
     for statement in schema::statements(Part::Minutes) {
         connection.execute_batch(&statement.replace("CREATE TABLE", "CREATE TEMP TABLE"))?;
     }
-    let state = "INSERT INTO temp.flows_per_minute_state VALUES (1, 0, -9223372036854775808, 0)";
+    let state = "INSERT INTO temp.flows_per_minute_state VALUES (1, 0, -9223372036854775808)";
     connection.execute(state, [])?;
     Ok(())
 }
@@ -275,30 +266,8 @@ pub(super) fn replace_by_shadow(connection: &Connection) -> rusqlite::Result<()>
          INSERT INTO main.flows_per_minute SELECT * FROM temp.flows_per_minute;
          DELETE FROM main.flows_per_minute_state;
          INSERT INTO main.flows_per_minute_state
-             SELECT 1, (SELECT content FROM flows_guard), max_id, flows FROM temp.flows_per_minute_state;
+             SELECT 1, (SELECT content FROM flows_guard), max_id FROM temp.flows_per_minute_state;
          DROP TABLE temp.flows_per_minute;
          DROP TABLE temp.flows_per_minute_state",
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_minute_ends_at_a_multiple_of_60_and_holds_its_end() {
-        for (time, until) in [
-            (0, 0),
-            (1, 60),
-            (60, 60),
-            (61, 120),
-            (-1, 0),
-            (-60, -60),
-            (-61, -60),
-        ] {
-            assert_eq!(end_of_minute(time), Some(until), "{time}");
-        }
-        assert_eq!(end_of_minute(i64::MAX), None);
-        assert_eq!(end_of_minute(i64::MIN), Some(i64::MIN + 8));
-    }
 }
