@@ -7,7 +7,7 @@
 //! - [`session`]: one connection for all statements of an answer
 //! - `reader`: statements that have to agree on one state of the table
 //! - [`pager`]: the pages of an answer; `limit`: where a limit cuts it; `filter_index`: whether it reads the index of
-//!   a filter
+//!   a filter; `id_range`: pages that need no index
 //! - [`summary`]: the state and the ends of the table
 //! - [`minutes`]: flows that are counted by minute
 //! - [`readiness`]: whether the table can be served
@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 mod filter_index;
+mod id_range;
 mod limit;
 pub mod minutes;
 pub mod pager;

@@ -7,9 +7,11 @@
 
 use std::borrow::Cow;
 
+use super::id_range::RangeTries;
 use super::limit::NextCursor;
 use super::reader::{Reader, unknown_form};
 use super::readiness::Readiness;
+use super::sql::Statement;
 use super::sql::page::{PageQuery, Seek};
 use super::sql::state::TableKind;
 use super::{Database, DbError, DbErrorKind, Value};
@@ -32,6 +34,13 @@ const SCAN_LIMIT: i64 = 10_000;
 /// Packed bytes that a page should hold at most. LANL's flows pack into 60 bytes each. A table of long texts gets
 /// pages of fewer flows.
 const PAGE_BYTES: i64 = 512 << 10;
+
+/// Pages that a client has to take without a wait before they grow. That is more than the sockets between hold, so the
+/// pages of a client that takes nothing have not grown.
+const UNWAITED_PAGES: u32 = 24;
+
+/// How many times as large pages become. Three times gave nothing more.
+const GROWTH: i64 = 2;
 
 /// Packed bytes at which a page is dropped and read again with fewer flows.
 const MAX_PAGE_BYTES: i64 = 16 * PAGE_BYTES;
@@ -154,6 +163,22 @@ impl<D: Database> Pager<D> {
         Ok(page)
     }
 
+    /// Takes notice of a page that the client has taken, without a wait or with one. Pages grow while there is none, and
+    /// shrink back at the first.
+    pub fn page_taken(&mut self, waited: bool) {
+        let progress = &mut self.progress;
+        if !waited {
+            progress.unwaited = progress.unwaited.saturating_add(1);
+            return;
+        }
+        progress.page_rows = progress
+            .page_rows
+            .checked_div(progress.growth())
+            .unwrap_or(1)
+            .max(1);
+        progress.unwaited = 0;
+    }
+
     /// Whether pages are read inside a transaction.
     pub fn holds_snapshot(&self) -> bool {
         self.reader
@@ -233,14 +258,18 @@ pub(super) struct Progress {
     /// The time of the answer's first flow; `None` before it.
     first_time: Option<i64>,
     /// The largest id that the answer may hold; `None` before the first page.
-    max_id: Option<i64>,
+    pub(super) max_id: Option<i64>,
     pub(super) columns: Cow<'static, str>,
     layout: Layout,
     /// The filter whose index is read in place of that on time: its place in the selection.
     pub(super) lead: Option<usize>,
+    /// When a page is read by a range of ids.
+    pub(super) range_tries: RangeTries,
     /// Flows to ask for in the next page.
     pub(super) page_rows: i64,
-    /// The most flows to ask for in any page.
+    /// Pages that the client has taken since it was waited for.
+    unwaited: u32,
+    /// The most flows to ask for in any page that has not grown.
     pub(super) max_page_rows: i64,
     /// Whether there are no more flows.
     pub(super) exhausted: bool,
@@ -264,7 +293,9 @@ impl Progress {
             columns: query.layout.sql_list(),
             layout: query.layout.clone(),
             lead: None,
+            range_tries: RangeTries::NEW,
             page_rows: FIRST_PAGE_ROWS,
+            unwaited: 0,
             max_page_rows,
             exhausted: false,
             done: false,
@@ -279,9 +310,12 @@ impl Progress {
         if self.done {
             return Ok(None);
         }
-        let (page, _) = self
-            .read(self.remaining.unwrap_or(i64::MAX), reader)
-            .await?;
+        let limit = self.remaining.unwrap_or(i64::MAX);
+        let range = self.read_range(self.page_rows.min(limit), reader).await?;
+        let page = match range {
+            Some(page) => page,
+            None => self.read(limit, reader).await?.0,
+        };
         self.accept(page).map(Some)
     }
 
@@ -419,7 +453,17 @@ impl Progress {
         reader: &mut Reader<impl Database>,
     ) -> Result<(Packed, TableState), DbError> {
         let page = self.page_query(row_limit, SCAN_LIMIT, reader.kind);
-        let (state, mut values) = reader.row(page.statement()).await?;
+        self.run(page.statement(), row_limit, reader).await
+    }
+
+    /// Runs the statement of a page of `row_limit` flows at most.
+    pub(super) async fn run(
+        &self,
+        statement: Statement,
+        row_limit: i64,
+        reader: &mut Reader<impl Database>,
+    ) -> Result<(Packed, TableState), DbError> {
+        let (state, mut values) = reader.row(statement).await?;
         let (count, bytes) = match (values.next(), values.next()) {
             (Some(Value::Integer(count)), Some(Value::Blob(bytes))) => (count, bytes),
             (Some(Value::Integer(0)), Some(Value::Null)) => (0, Vec::new()),
@@ -502,23 +546,31 @@ impl Progress {
     fn rows_that_fit(&self, count: i64, bytes: usize) -> i64 {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX).max(1);
         let fitting = count
-            .saturating_mul(PAGE_BYTES)
+            .saturating_mul(PAGE_BYTES.saturating_mul(self.growth()))
             .checked_div(bytes)
             .unwrap_or(1);
-        fitting.clamp(1, self.max_page_rows)
+        fitting.clamp(1, self.max_page_rows.saturating_mul(self.growth()))
+    }
+
+    fn growth(&self) -> i64 {
+        if self.unwaited < UNWAITED_PAGES {
+            1
+        } else {
+            GROWTH
+        }
     }
 }
 
 /// What a page's statement returns.
-struct Packed {
-    count: i64,
-    bytes: Vec<u8>,
-    end: ScanEnd,
+pub(super) struct Packed {
+    pub(super) count: i64,
+    pub(super) bytes: Vec<u8>,
+    pub(super) end: ScanEnd,
 }
 
 /// Why a page has no more flows.
 #[derive(Clone, Copy)]
-enum ScanEnd {
+pub(super) enum ScanEnd {
     /// It holds as many as were asked for.
     RowLimit,
     /// The statement has scanned as many rows as it may, up to this one.
@@ -528,7 +580,7 @@ enum ScanEnd {
 }
 
 impl Packed {
-    fn is_too_large(&self) -> bool {
+    pub(super) fn is_too_large(&self) -> bool {
         i64::try_from(self.bytes.len()).is_ok_and(|bytes| bytes > MAX_PAGE_BYTES)
     }
 
@@ -578,10 +630,13 @@ mod tests {
     #[test]
     fn long_flows_make_short_pages() {
         let query = Query::parse("", Ok(Format::Json)).unwrap();
-        let progress = Progress::new(&query, 3_000);
+        let mut progress = Progress::new(&query, 3_000);
         assert_eq!(progress.rows_that_fit(500, 500 * 60), 3_000);
         assert_eq!(progress.rows_that_fit(500, 500 << 20), 1);
         assert_eq!(progress.rows_that_fit(10, 10 << 16), 8);
         assert_eq!(progress.rows_that_fit(0, 2), 1);
+        progress.unwaited = UNWAITED_PAGES;
+        assert_eq!(progress.rows_that_fit(500, 500 * 60), 6_000);
+        assert_eq!(progress.rows_that_fit(10, 10 << 16), 16);
     }
 }

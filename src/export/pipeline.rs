@@ -23,6 +23,9 @@ use crate::rows::reader::RecordReader;
 /// cannot be checkpointed beyond it.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a client may take for a page before it counts as one that is waited for.
+const PROMPT: Duration = Duration::from_millis(50);
+
 /// How long a body may be silent while nothing is found. Proxies give up after a minute.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -135,6 +138,7 @@ impl<D: Database> Stream<D> {
             database: &database,
             reader_timeout,
             last_write: &last_write,
+            waited: Cell::default(),
         };
         let end = write_pages(&mut output, first, pager, &mut writer, &read_ahead).await;
         Outcome {
@@ -305,6 +309,8 @@ struct ReadAhead<'a, D> {
     reader_timeout: Option<Duration>,
     /// When the client took a chunk last.
     last_write: &'a Cell<Instant>,
+    /// How long the client was waited for at the last page.
+    waited: Cell<Duration>,
 }
 
 impl<D: Database> ReadAhead<'_, D> {
@@ -318,12 +324,17 @@ impl<D: Database> ReadAhead<'_, D> {
         pager: &mut Pager<D>,
         writing: impl Future<Output = Result<bool, ExportError>>,
     ) -> Result<(Result<Option<Page>, DbError>, bool), ExportError> {
+        pager.page_taken(self.waited.get() > PROMPT);
         let mut writing = pin!(writing);
         // The read is polled first: the statement has then begun when encoding does.
         let next = match select(pin!(pager.next()), writing.as_mut()).await {
-            Either::Right((accepted, reading)) => return Ok((reading.await, accepted?)),
+            Either::Right((accepted, reading)) => {
+                self.waited.set(Duration::ZERO);
+                return Ok((reading.await, accepted?));
+            }
             Either::Left((next, _)) => next,
         };
+        let waiting_since = Instant::now();
         loop {
             let timeout = if pager.holds_snapshot() {
                 let reader_timeout = self.reader_timeout.unwrap_or(SNAPSHOT_TIMEOUT);
@@ -332,7 +343,9 @@ impl<D: Database> ReadAhead<'_, D> {
                 self.reader_timeout
             };
             let Some(timeout) = timeout else {
-                return Ok((next, writing.await?));
+                let accepted = writing.await?;
+                self.waited.set(waiting_since.elapsed());
+                return Ok((next, accepted));
             };
             let left = timeout.saturating_sub(self.last_write.get().elapsed());
             if left.is_zero() {
@@ -344,6 +357,7 @@ impl<D: Database> ReadAhead<'_, D> {
             }
             let waiting = pin!(self.database.sleep(left));
             if let Either::Left((accepted, _)) = select(writing.as_mut(), waiting).await {
+                self.waited.set(waiting_since.elapsed());
                 return Ok((next, accepted?));
             }
         }

@@ -5,11 +5,13 @@
 //! - [`raw_value`]: one value, not decoded
 //! - [`convert`]: values that the database stores as another type than their column's
 //! - [`ends`]: the first and the last record of a page
+//! - [`order`]: whether the records of a page stand in the answer's order
 
 use std::fmt;
 
 pub mod convert;
 pub mod ends;
+pub mod order;
 pub mod raw_value;
 pub mod reader;
 pub mod simd;

@@ -103,6 +103,45 @@ fn is_ascii(block: &[u8; 64]) -> bool {
     block.is_ascii()
 }
 
+/// Calls `take` with the offset of each opening bracket, until it returns `false`; returns whether it never has.
+#[cfg_attr(target_family = "wasm", target_feature(enable = "simd128"))]
+pub fn each_bracket(text: &[u8], mut take: impl FnMut(usize) -> bool) -> bool {
+    let mut start = 0_usize;
+    let (blocks, rest) = text.as_chunks::<64>();
+    for block in blocks {
+        let mut open = brackets(block);
+        while open != 0 {
+            if !take(start.wrapping_add(open.trailing_zeros() as usize)) {
+                return false;
+            }
+            open &= open.wrapping_sub(1);
+        }
+        start = start.wrapping_add(64);
+    }
+    let mut rest = rest.iter().enumerate().filter(|(_, byte)| **byte == b'[');
+    rest.all(|(i, _)| take(start.wrapping_add(i)))
+}
+
+#[cfg(target_family = "wasm")]
+#[target_feature(enable = "simd128")]
+fn brackets(block: &[u8; 64]) -> u64 {
+    use core::arch::wasm32::{u8x16_bitmask, u8x16_eq, u8x16_splat, u64x2};
+    let (eighths, _) = block.as_chunks::<8>();
+    let (pairs, _) = eighths.as_chunks::<2>();
+    let mut open = 0;
+    for [low, high] in pairs.iter().rev() {
+        let bytes = u64x2(u64::from_le_bytes(*low), u64::from_le_bytes(*high));
+        let is_open = u8x16_bitmask(u8x16_eq(bytes, u8x16_splat(b'[')));
+        open = open << 16 | u64::from(is_open);
+    }
+    open
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn brackets(block: &[u8; 64]) -> u64 {
+    classes(block).open
+}
+
 /// The bytes inside strings, each opening quote included. `inside` tells whether the byte before the block is.
 fn inside_strings(quotes: u64, inside: bool) -> u64 {
     let mut bits = quotes;

@@ -16,6 +16,7 @@ mod filters;
 mod formats;
 mod log;
 mod openapi;
+mod order;
 mod other_routes;
 mod problems;
 mod properties;

@@ -1,6 +1,7 @@
 //! The text of every statement. No other module holds SQL.
 //!
 //! - [`filter_index`]: which filters have an index
+//! - [`id_range`]: pages of flows by a range of ids
 //! - [`minutes`]: flows that are counted by minute
 //! - [`page`]: pages of flows, and where a limit cuts them
 //! - [`probe`]: whether the table can be served
@@ -8,6 +9,7 @@
 //! - [`summary`]: the ends of the table
 
 pub mod filter_index;
+pub mod id_range;
 pub mod minutes;
 pub mod page;
 pub mod probe;

@@ -278,7 +278,7 @@ impl PageQuery<'_> {
         }
     }
 
-    fn state(&self, bound: &mut Bound) -> String {
+    pub(super) fn state(&self, bound: &mut Bound) -> String {
         state::select(self.kind, self.cursor_row, |value| bound.integer(value))
     }
 
