@@ -209,10 +209,12 @@ impl<'a> Run<'a> {
             servers.push((server, self.launcher.start(server, fixture)?));
         }
         rounds::check_equal_bodies(&servers, fixture)?;
-        let empty = match parts.contains(&Part::Windows) {
-            true => Some(self.launcher.start(Subject::Empty, fixture)?),
-            false => None,
+        let start = |subject, part| match parts.contains(&part) {
+            true => self.launcher.start(subject, fixture).map(Some),
+            false => Ok(None),
         };
+        let empty = start(Subject::Empty, Part::Windows)?;
+        let by_id = start(Subject::BaselineById, Part::Full)?;
         let shell = self.report.shell.is_some();
         if !shell {
             self.note("sqlite3 is not installed: nothing is measured of it");
@@ -222,6 +224,7 @@ impl<'a> Run<'a> {
                 fixture,
                 servers: &servers,
                 empty: empty.as_ref(),
+                by_id: by_id.as_ref(),
                 shell,
                 number,
             };

@@ -200,8 +200,8 @@ mod tests {
             let cells = lines[line].iter().map(|cell| cell.trim());
             cells.filter(|cell| !cell.is_empty()).collect()
         };
-        let head = "unit|component|WASI 0.2|empty 0.2|native|sqlite3 shell|bare scan|to native|0.2 to 0.3|\
-                    empty to 0.3|better";
+        let head = "unit|component|WASI 0.2|empty 0.2|native|native by id|sqlite3 shell|bare scan|to native|0.2 to 0.3|\
+                    empty to 0.3|by id to native|better";
         assert_eq!(cells(1).join("|"), head, "{shown}");
         let full = "all as json|flows/s|1,500,000|1,350,000|1,000,000|1.50|0.90|more";
         assert_eq!(cells(2).join("|"), full, "{shown}");

@@ -39,6 +39,8 @@ pub(super) struct Round<'a> {
     pub(super) servers: &'a [(Subject, ServerProcess)],
     /// The server of [`Subject::Empty`], for windows.
     pub(super) empty: Option<&'a ServerProcess>,
+    /// The server of [`Subject::BaselineById`], for whole answers.
+    pub(super) by_id: Option<&'a ServerProcess>,
     /// Whether the sqlite3 shell takes part.
     pub(super) shell: bool,
     /// The number of the round; 0 is the warm-up.
@@ -56,6 +58,10 @@ impl Round<'_> {
             .take(self.servers.len())
     }
 
+    fn servers_in_turn(&self) -> impl Iterator<Item = (Subject, &ServerProcess)> {
+        self.turns().map(|(server, process)| (*server, process))
+    }
+
     /// One answer with all flows: flows a second, and the server's processor seconds for a million flows.
     pub(super) fn full_answers(&self, results: &mut Results) -> Result<()> {
         for format in FORMATS {
@@ -63,13 +69,14 @@ impl Round<'_> {
             let title = format!("processor, a million flows as {format}");
             let processor = Measure::new(format!("processor.{format}"), title, Unit::Seconds);
             let mut lengths = Vec::new();
-            for (server, process) in self.turns() {
+            let by_id = self.by_id.map(|process| (Subject::BaselineById, process));
+            for (server, process) in self.servers_in_turn().chain(by_id) {
                 let before = process.processor_seconds();
                 let answer = Client::connect(process.address)?.get(&flows_target(format, ""))?;
                 let rows = self.fixture.rows as f64;
-                results.record(&rate, *server, rows / answer.elapsed.as_secs_f64());
+                results.record(&rate, server, rows / answer.elapsed.as_secs_f64());
                 if let Some((before, after)) = before.zip(process.processor_seconds()) {
-                    results.record(&processor, *server, (after - before) / rows * 1e6);
+                    results.record(&processor, server, (after - before) / rows * 1e6);
                 }
                 lengths.push(answer.bytes);
             }
@@ -158,7 +165,7 @@ impl Round<'_> {
             "one-second windows, 8 connections",
             Unit::RequestsPerSecond,
         );
-        let servers = self.turns().map(|(server, process)| (*server, process));
+        let servers = self.servers_in_turn();
         let empty = self.empty.map(|process| (Subject::Empty, process));
         for (server, process) in servers.chain(empty) {
             let started = Instant::now();

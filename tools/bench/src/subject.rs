@@ -27,6 +27,9 @@ pub(super) enum Subject {
     /// The same windows from a native server: [`crate::baseline`].
     #[serde(rename = "native")]
     Baseline,
+    /// That server, which reads whole tables in the order of ids.
+    #[serde(rename = "native-by-id")]
+    BaselineById,
     /// A component of WASI 0.2 that opens the database, asks for one row and closes it: the limit for windows there.
     Empty,
     /// `sqlite3 -json` to a pipe.
@@ -42,11 +45,12 @@ pub(super) enum Subject {
 
 impl Subject {
     /// The subjects that read, in the order of tables and charts.
-    pub(super) const READERS: [Self; 6] = [
+    pub(super) const READERS: [Self; 7] = [
         Self::Component,
         Self::Wasip2,
         Self::Empty,
         Self::Baseline,
+        Self::BaselineById,
         Self::Shell,
         Self::Scan,
     ];
@@ -63,6 +67,7 @@ impl Subject {
             Self::Component => Some((Self::Baseline, "to native")),
             Self::Wasip2 => Some((Self::Component, "0.2 to 0.3")),
             Self::Empty => Some((Self::Component, "empty to 0.3")),
+            Self::BaselineById => Some((Self::Baseline, "by id to native")),
             Self::Loader => Some((Self::Import, "ratio")),
             Self::Baseline | Self::Shell | Self::Scan | Self::Import => None,
         }
@@ -74,6 +79,7 @@ impl Subject {
             Self::Wasip2 => "WASI 0.2",
             Self::Empty => "empty 0.2",
             Self::Baseline => "native",
+            Self::BaselineById => "native by id",
             Self::Shell => "sqlite3 shell",
             Self::Scan => "bare scan",
             Self::Loader => "flows load",
@@ -159,6 +165,9 @@ impl Launcher<'_> {
         } else {
             let mut command = Command::new(std::env::current_exe()?);
             command.arg("baseline").arg("--db").arg(fixture.database());
+            if server == Subject::BaselineById {
+                command.arg("--by-id");
+            }
             command
         };
         let log = self.folder.join(format!("{}.log", server.name()));
