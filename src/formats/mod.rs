@@ -3,6 +3,7 @@
 //! A format is one file, one row of the list and its name in [`Format::EXPECTED`]. It owns its names, its media types and the buffer that it writes
 //! into. The calls of a record are dispatched statically, one loop a format.
 
+mod arrow;
 mod csv;
 mod json;
 mod ndjson;
@@ -32,8 +33,8 @@ pub struct FormatInfo {
 
 /// Writes records in one format, into a buffer of its own.
 pub trait RecordWriter {
-    /// Starts an empty body of records in this layout.
-    fn new(layout: &Layout) -> Self
+    /// Starts an empty body of records in this layout. A format with metadata says `end` there.
+    fn new(layout: &Layout, end: Option<&End>) -> Self
     where
         Self: Sized;
 
@@ -73,9 +74,12 @@ pub trait RecordWriter {
     fn finish(&mut self, end: Option<&End>);
 }
 
-/// What the end of a body says, where it was asked for and the format has no end of its own.
+/// What a client needs to go on behind a body. A format without an end of its own says it in its last line, where that
+/// was asked for. A format with metadata always says it there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
+    /// The lineage of the table.
+    pub lineage: Option<String>,
     /// The id that a client which has stored the body continues after.
     pub watermark: Option<i64>,
     /// The cursor that continues, where a limit cuts the answer.
@@ -108,15 +112,17 @@ macro_rules! formats {
         }
 
         impl Writer {
-            fn new(format: Format, layout: &Layout) -> Self {
+            fn new(format: Format, layout: &Layout, end: Option<&End>) -> Self {
                 match format {
-                    $(Format::$format => Self::$format(RecordWriter::new(layout))),*
+                    $(Format::$format => Self::$format(RecordWriter::new(layout, end))),*
                 }
             }
 
             fn write(&mut self, records: &mut RecordReader<'_>, full: usize) -> Result<bool, RecordError> {
                 match (self, records.layout().is_all()) {
-                    $((Self::$format(writer), true) => write::<true>(writer, records, full),
+                    $((Self::$format(writer), true) => {
+                        write::<{ <$writer>::UNROLLED }>(writer, records, full)
+                    }
                     (Self::$format(writer), false) => write::<false>(writer, records, full)),*
                 }
             }
@@ -147,11 +153,13 @@ formats! {
     Ndjson: TextWriter<ndjson::Ndjson> = ndjson::INFO;
     /// Comma-separated values with a header line.
     Csv: TextWriter<csv::Csv> = csv::INFO;
+    /// A stream of Arrow IPC messages.
+    Arrow: arrow::ArrowWriter = arrow::INFO;
 }
 
 impl Format {
     /// The names as an error lists them.
-    pub const EXPECTED: &'static str = "json, xml, ndjson or csv";
+    pub const EXPECTED: &'static str = "json, xml, ndjson, csv or arrow";
 
     /// The format of that name.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -166,6 +174,11 @@ impl Format {
     /// The media type in `Accept`.
     pub fn media_type(self) -> &'static str {
         self.info().media_type
+    }
+
+    /// Whether the body says its [`End`] without being asked.
+    pub fn has_metadata(self) -> bool {
+        self == Self::Arrow
     }
 
     /// The media type with its parameters, for `Content-Type`.
@@ -189,7 +202,7 @@ impl Encoder {
     /// end and the number of flows. A body that has lost its end then differs from a whole one.
     pub fn new(format: Format, layout: &Layout, end: Option<End>) -> Self {
         Self {
-            writer: Writer::new(format, layout),
+            writer: Writer::new(format, layout, end.as_ref()),
             end,
         }
     }
@@ -256,7 +269,7 @@ fn write<const ALL: bool>(
 /// Begins a record that is not a fast one, and writes its values; `false` at the end of the page.
 #[inline(never)]
 fn write_any(
-    writer: &mut impl RecordWriter,
+    writer: &mut dyn RecordWriter,
     records: &mut RecordReader<'_>,
 ) -> Result<bool, RecordError> {
     let Some(record) = records.record()? else {
@@ -307,6 +320,28 @@ mod tests {
     }
 
     #[test]
+    fn a_blank_stands_where_readers_pass_over_it_and_nowhere_else() {
+        for (format, before_first, behind_first) in [
+            (Format::Json, "\n", "\n"),
+            (Format::Xml, "", "\n"),
+            (Format::Ndjson, "", ""),
+            (Format::Csv, "", ""),
+            (Format::Arrow, "", ""),
+        ] {
+            let mut encoder = Encoder::new(format, &Layout::ALL, None);
+            let mut records = RecordReader::new(TWO, 2, &Layout::ALL).unwrap();
+            // An Arrow stream has its schema before the first record.
+            _ = encoder.take();
+            encoder.blank();
+            assert_eq!(encoder.take(), before_first.as_bytes(), "{format:?}");
+            encoder.write(&mut records, usize::MAX).unwrap();
+            _ = encoder.take();
+            encoder.blank();
+            assert_eq!(encoder.take(), behind_first.as_bytes(), "{format:?}");
+        }
+    }
+
+    #[test]
     fn json_is_one_array_with_a_record_a_line() {
         let text = body(Format::Json, TWO);
         let expected = concat!(
@@ -347,6 +382,7 @@ mod tests {
     fn an_end_that_is_asked_for_names_count_and_watermark() {
         let ended = |format, watermark, cursor: Option<&str>| {
             let end = End {
+                lineage: None,
                 watermark,
                 cursor: cursor.map(str::to_owned),
             };

@@ -118,12 +118,15 @@ pub(super) struct TextWriter<F> {
 }
 
 impl<F: TextFormat> TextWriter<F> {
+    /// The loop over records is compiled once more for all columns of the table.
+    pub(super) const UNROLLED: bool = true;
+
     /// The labels of a whole flow, known when compiling.
     const ALL: &'static [Label; COLUMN_COUNT] = &Label::all(F::NAMING);
 }
 
 impl<F: TextFormat> RecordWriter for TextWriter<F> {
-    fn new(layout: &Layout) -> Self {
+    fn new(layout: &Layout, _end: Option<&End>) -> Self {
         Self {
             out: Vec::new(),
             records: 0,

@@ -2,10 +2,10 @@
 
 use std::io::Write as _;
 
-use support::FLOWS;
 use support::database::Database;
 use support::server::TestServer;
 use support::wire::{End, Response, Wire};
+use support::{FLOWS, FORMATS};
 
 const GZIP: [(&str, &str); 1] = [("accept-encoding", "gzip")];
 
@@ -69,7 +69,7 @@ fn accept_encoding_decides() {
 fn every_format_and_size_inflates_to_the_plain_answer() {
     for rows in [0, 1, 499, 500, 501, 2500, 7000] {
         let server = server(rows);
-        for format in ["json", "xml", "ndjson", "csv"] {
+        for format in FORMATS {
             for query in ["", "limit=700", "src_comp=nobody"] {
                 let target = format!("{FLOWS}.{format}?{query}");
                 let (plain, coded) = (
@@ -153,7 +153,7 @@ fn the_first_flows_can_be_read_before_the_rest_has_come() {
 fn a_coded_answer_that_fails_later_is_cut_and_looks_cut() {
     let server = server(9000);
     server.execute("UPDATE flows SET byte_count = 'many' WHERE id = 8000");
-    for format in ["json", "xml", "ndjson", "csv"] {
+    for format in FORMATS {
         let mut wire = server.open("GET", &format!("{FLOWS}.{format}"), &GZIP);
         let received = wire.rest();
         assert!(received.starts_with(b"HTTP/1.1 200"), "{format}");

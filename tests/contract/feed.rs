@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::problems::problem;
-use support::FLOWS;
 use support::database::Database;
+use support::{FLOWS, FORMATS};
 
 /// Flows whose times are anywhere, as late ones are.
 const LATE: [(i64, i64); 6] = [(1, 30), (2, 10), (4, 20), (5, -5), (8, 10), (9, 30)];
@@ -71,7 +71,7 @@ fn every_whole_answer_has_the_watermark_of_its_start() {
         "after_id=10&scanned_before=7&limit=2",
         "after_id=10&scanned_after=99999",
     ] {
-        for format in ["json", "xml", "ndjson", "csv"] {
+        for format in FORMATS {
             let target = format!("{FLOWS}.{format}?{query}");
             for headers in [&[][..], &[("accept-encoding", "gzip")]] {
                 let answer = server.get_with(&target, headers).ok();

@@ -26,6 +26,7 @@ fn each_format_has_its_content_type_by_parameter_and_by_ending() {
         ("xml", "application/xml"),
         ("ndjson", "application/x-ndjson"),
         ("csv", "text/csv; charset=utf-8; header=present"),
+        ("arrow", "application/vnd.apache.arrow.stream"),
     ] {
         let by_parameter = server.flows(&format!("format={format}")).ok();
         let by_ending = server.get(&format!("{FLOWS}.{format}")).ok();
@@ -49,6 +50,9 @@ fn accept_chooses_the_format_where_neither_parameter_nor_ending_does() {
         content_type(FLOWS, "application/x-ndjson"),
         "application/x-ndjson"
     );
+    let arrow = "application/vnd.apache.arrow.stream";
+    assert_eq!(content_type(FLOWS, arrow), arrow);
+    assert_eq!(content_type(FLOWS, &format!("{arrow}, */*;q=0.1")), arrow);
     assert_eq!(
         content_type(&format!("{FLOWS}.xml"), "text/csv"),
         "application/xml"
@@ -139,6 +143,7 @@ fn an_answer_names_a_file_of_its_format_wherever_that_is_said() {
         (format!("{FLOWS}?format=csv"), "flows.csv"),
         (format!("{FLOWS}.xml"), "flows.xml"),
         (format!("{FLOWS}.xml?format=ndjson"), "flows.ndjson"),
+        (format!("{FLOWS}.arrow"), "flows.arrow"),
     ] {
         for method in ["GET", "HEAD"] {
             let answer = server.request(method, &target).ok();

@@ -3,6 +3,7 @@
 //! Grouped by behaviour. Each test has a database and a server of its own; the component is compiled once.
 
 mod access;
+mod arrow;
 mod columns;
 mod compression;
 mod conditional;

@@ -175,7 +175,8 @@ fn counts_responses() -> Map<String, Value> {
         let array = json!({ "type": "array", "items": reference("schemas", &name) });
         let content = |format: Format| match format {
             Format::Json | Format::Xml => json!({ "schema": array }),
-            _ => json!({ "schema": { "type": "string" } }),
+            Format::Ndjson | Format::Csv => json!({ "schema": { "type": "string" } }),
+            Format::Arrow => json!({}),
         };
         let content = Format::ALL.map(|format| (format.media_type().to_owned(), content(format)));
         let ok = |content: Option<Map<_, _>>| {
@@ -316,6 +317,9 @@ fn content(format: Format) -> Value {
         Format::Xml => json!({
             "schema": { "type": "array", "items": flow, "xml": { "name": "records", "wrapped": true } },
             "example": written(Format::Xml),
+        }),
+        Format::Arrow => json!({
+            "schema": { "description": "an Arrow IPC stream, a record batch a page" },
         }),
     }
 }

@@ -1,9 +1,9 @@
 //! What goes wrong says so: a status and a problem before the first byte, an aborted connection after it.
 
-use support::FLOWS;
 use support::database::{Database, SCHEMA};
 use support::server::TestServer;
 use support::wire::{End, Response};
+use support::{FLOWS, FORMATS};
 
 /// Asserts a problem in JSON with this status, in whose detail `detail` stands.
 #[track_caller]
@@ -292,7 +292,7 @@ pub(crate) fn raw(server: &TestServer, target: &str) -> String {
 #[test]
 fn a_page_that_fails_later_aborts_the_connection() {
     let server = Database::with_flows((1..=9000).map(|id| (id, id))).serve();
-    for format in ["json", "xml", "ndjson", "csv"] {
+    for format in FORMATS {
         let target = format!("{FLOWS}.{format}");
         let whole = raw(&server, &target);
         assert!(

@@ -350,7 +350,7 @@ proptest! {
         for turn in 0.. {
             let choice = usize::from(choices[turn % choices.len()]);
             let limit = limit(expected.len(), choice);
-            let format = FORMATS[choice / 7 % 4];
+            let format = FORMATS[choice / 7 % FORMATS.len()];
             let target = format!("{FLOWS}?{}&limit={limit}&format={format}{cursor}", question.query());
             let portion = server.get(&target).ok();
             found.extend(records(format, &portion));
@@ -380,8 +380,8 @@ proptest! {
         let mut last = false;
         while !last {
             let choice = usize::from(choices[seen.len() % choices.len()]);
-            let format = FORMATS[choice % 4];
-            let limit = limit(flows.len(), choice / 4);
+            let format = FORMATS[choice % FORMATS.len()];
+            let limit = limit(flows.len(), choice / FORMATS.len());
             // A dump or a poll, in portions; a batch arrives while it is read, and one behind it.
             let target = format!("{FLOWS}.{format}?{window}{after}&limit={limit}");
             let mut portion = server.get(&target).ok();

@@ -128,7 +128,7 @@ VALID = {
     "by": lambda text: text in REPEATABLE,
     "order": lambda text: text in ("flows", "packets", "bytes"),
     "cursor": lambda text: text in CURSORS,
-    "format": lambda text: text in ("json", "xml", "ndjson", "csv"),
+    "format": lambda text: text in ("json", "xml", "ndjson", "csv", "arrow"),
     "columns": lambda text: is_columns(text.split(",")),
     "end": lambda text: text == "1",
     "lineage": lambda text: re.fullmatch("[0-9a-f]{16}", text) is not None,

@@ -99,7 +99,7 @@ fn a_client_that_leaves_after_any_byte_leaves_nothing_behind() {
     let mut tally = Tally::of("client leaves after random bytes of a large answer");
     let mut random = Random(7);
     for i in 0..short_or_long(60, 1_000) {
-        let target = format!("{FLOWS}.{}", FORMATS[i % 4]);
+        let target = format!("{FLOWS}.{}", FORMATS[i % FORMATS.len()]);
         let bytes = random.below(15_000_000);
         assert_eq!(leave_after(process.address(), &target, bytes), bytes);
         tally.saw("what it waited for");
@@ -119,7 +119,7 @@ fn a_client_that_has_said_all_it_will_gets_the_whole_answer_or_a_cut_connection(
         } else {
             "limit=100000"
         };
-        let target = format!("{FLOWS}.{}?{query}", FORMATS[i / 2 % 4]);
+        let target = format!("{FLOWS}.{}?{query}", FORMATS[i / 2 % FORMATS.len()]);
         let whole = process.get(&target).ok().body;
         let mut wire = Wire::open(process.address());
         wire.send(head_for(&target, &[]));
@@ -149,7 +149,7 @@ fn clients_that_read_a_byte_a_second_or_nothing_cost_neither_others_nor_memory()
     let mut idle: Vec<_> = (0..2 * each)
         .map(|i| {
             let mut wire = Wire::open(process.address());
-            let target = format!("{FLOWS}.{}", FORMATS[i % 4]);
+            let target = format!("{FLOWS}.{}", FORMATS[i % FORMATS.len()]);
             assert!(wire.send(head_for(&target, &[("Connection", "close")])));
             wire
         })
@@ -201,7 +201,13 @@ fn clients_that_read_a_byte_a_second_or_nothing_cost_neither_others_nor_memory()
 #[test]
 fn three_hundred_clients_at_once_get_the_whole_answer_each() {
     let database = Database::generated(20_000);
-    let target = |i: usize| format!("{FLOWS}.{}?limit={}", FORMATS[i % 4], [5_000, 200][i % 2]);
+    let target = |i: usize| {
+        format!(
+            "{FLOWS}.{}?limit={}",
+            FORMATS[i % FORMATS.len()],
+            [5_000, 200][i % 2]
+        )
+    };
     let (mut process, before) = warm(&database, 300, &target(0));
     let mut tally = Tally::of("300 clients at once");
     let mut longest = Duration::ZERO;

@@ -35,7 +35,7 @@ struct Sound {
     database: Database,
     // Keeps the log from being copied back.
     _writer: Option<rusqlite::Connection>,
-    bodies: [Vec<u8>; 4],
+    bodies: [Vec<u8>; FORMATS.len()],
 }
 
 impl Sound {
@@ -75,7 +75,7 @@ impl Sound {
 
     /// Asks for everything in each format; gives which of the answers were problems.
     #[track_caller]
-    fn ask(&self, server: &TestServer) -> [bool; 4] {
+    fn ask(&self, server: &TestServer) -> [bool; FORMATS.len()] {
         std::array::from_fn(|i| {
             let answer = server.get(&format!("{FLOWS}.{}", FORMATS[i]));
             let whole = answer.status == 200 && answer.end == End::Clean;
@@ -106,7 +106,11 @@ fn serve_through(fault: &str, befall: impl Fn(&mut dyn FnMut(&Path, &dyn Fn(bool
                 tally.saw(format!("{what} ({known_as})"));
             }
             set_fault(false);
-            assert_eq!(sound.ask(&server), [false; 4], "{fault}, {left:?}, mended");
+            assert_eq!(
+                sound.ask(&server),
+                [false; FORMATS.len()],
+                "{fault}, {left:?}, mended"
+            );
             server.settle();
         });
     }

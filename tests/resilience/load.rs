@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use support::database::Database;
 use support::process::ServerProcess;
 use support::random::Random;
+use support::records::ArrowStream;
 use support::tally::{Tally, short_or_long};
 use support::wire::Wire;
 use support::{FLOWS, FORMATS};
@@ -63,6 +64,7 @@ fn count(format: &str, body: &[u8]) -> i64 {
         "csv" => lines - 1,
         "xml" if body.ends_with(b"<records/>") => 0,
         "xml" => lines - 2,
+        "arrow" => ArrowStream::read(body).expect("a stream").records().len() as i64,
         _ => lines,
     }
 }
@@ -81,7 +83,7 @@ fn ask_until(end: Instant, process: &ServerProcess, windows: &[Window], seed: u6
     let mut seen = Seen::default();
     while Instant::now() < end {
         let window = &windows[random.below(windows.len())];
-        let format = FORMATS[random.below(4)];
+        let format = FORMATS[random.below(FORMATS.len())];
         let coding = ["identity", "gzip"][random.below(2)];
         let target = format!("{FLOWS}.{format}?{}", window.query);
         let asked = Instant::now();

@@ -25,13 +25,13 @@ fn other_flows() -> Database {
 }
 
 /// What whole answers were in each format.
-fn whole(server: &TestServer) -> [Vec<u8>; 4] {
+fn whole(server: &TestServer) -> [Vec<u8>; FORMATS.len()] {
     FORMATS.map(|format| server.get(&format!("{FLOWS}.{format}")).ok().body)
 }
 
 /// Clients that have asked for all flows, one in each format, and take none of them.
 #[track_caller]
-fn slow_readers(server: &TestServer) -> [Wire; 4] {
+fn slow_readers(server: &TestServer) -> [Wire; FORMATS.len()] {
     FORMATS.map(|format| {
         let mut wire = Wire::open(server.address());
         wire.send(head_for(&format!("{FLOWS}.{format}"), &[]));
@@ -42,7 +42,7 @@ fn slow_readers(server: &TestServer) -> [Wire; 4] {
 
 /// An answer from before shows the old flows, all or up to where it is cut.
 #[track_caller]
-fn assert_old(readers: [Wire; 4], old: &[Vec<u8>; 4]) {
+fn assert_old(readers: [Wire; FORMATS.len()], old: &[Vec<u8>; FORMATS.len()]) {
     for (mut reader, old) in readers.into_iter().zip(old) {
         let answer = reader.answer();
         assert_eq!(answer.status, 200, "{answer:?}");

@@ -684,7 +684,7 @@ impl Sequence {
         let flows = self.table.now().flows.len();
         Request {
             question: Question::random(&mut self.random, newest),
-            format: FORMATS[self.random.below(4)],
+            format: FORMATS[self.random.below(FORMATS.len())],
             gzip: self.random.below(6) == 0,
             limit: limits(&mut self.random, flows),
             end: self.random.below(4) == 0,
@@ -710,7 +710,7 @@ impl Sequence {
         let n = self.random.below(self.chains.len());
         let mut request = self.chains.swap_remove(n);
         if self.random.below(2) == 0 {
-            request.format = FORMATS[self.random.below(4)];
+            request.format = FORMATS[self.random.below(FORMATS.len())];
             request.limit = limits(&mut self.random, self.table.now().flows.len());
         }
         self.ask_for(request);
@@ -818,7 +818,7 @@ impl Sequence {
             self.mirrors[which] = Mirror::default();
         }
         let mut request = Request {
-            format: FORMATS[self.random.below(4)],
+            format: FORMATS[self.random.below(FORMATS.len())],
             end: self.random.below(3) == 0,
             lineage,
             ..Request::default()

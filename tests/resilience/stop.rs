@@ -32,7 +32,7 @@ fn seen(format: &str, answer: &Response) -> &'static str {
     }
     let parsed = parse(format, &answer.body);
     assert!(parsed.is_err(), "a parser takes it for whole: {answer:?}");
-    "ended by the host, JSON or XML parser rejects it"
+    "ended by the host, the parser rejects it"
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn load_files(database: &Database, stop: &AtomicBool) -> u64 {
 /// Windows without bounds: the ids are 1 to the watermark, each once, in the order of `(time, id)`.
 #[track_caller]
 fn read_whole(server: &TestServer, round: usize) -> i64 {
-    let format = FORMATS[round % 4];
+    let format = FORMATS[round % FORMATS.len()];
     let coding = ["identity", "gzip"][round / 4 % 2];
     let mut wire = Wire::open(server.address());
     let target = format!("{FLOWS}.{format}");
@@ -82,7 +82,7 @@ fn read_whole(server: &TestServer, round: usize) -> i64 {
 /// The arrival feed from one watermark to the next: the ids go on where they stopped.
 #[track_caller]
 fn read_arrivals(server: &TestServer, round: usize, after: i64) -> i64 {
-    let format = FORMATS[round % 4];
+    let format = FORMATS[round % FORMATS.len()];
     let answer = server
         .get(&format!("{FLOWS}.{format}?after_id={after}"))
         .ok();

@@ -56,7 +56,9 @@ pub(super) async fn stream_flows<D: Database>(
     if let Some(cursor) = &next_cursor {
         headers.push(("link", next_link(context.path, context.query, cursor)));
     }
-    let end = query.end.then_some(End {
+    let says_end = query.end || query.format.has_metadata();
+    let end = says_end.then(|| End {
+        lineage: state.lineage(),
         watermark,
         cursor: next_cursor,
     });

@@ -36,7 +36,7 @@ fn around(format: Format) -> [Vec<String>; 4] {
             "application/ndjson".to_owned(),
             "application/jsonl".to_owned(),
         ],
-        Format::Json | Format::Csv => vec![],
+        Format::Json | Format::Csv | Format::Arrow => vec![],
     };
     [
         vec![name.to_owned()],

@@ -114,7 +114,7 @@ fn reference(query: &str, fallback: FormatPreference<'_>) -> (Option<Query>, Fau
             }
             ParameterKind::Format => values
                 .iter()
-                .all(|name| ["json", "xml", "ndjson", "csv"].contains(&&**name)),
+                .all(|name| ["json", "xml", "ndjson", "csv", "arrow"].contains(&&**name)),
             ParameterKind::Lineage => values.iter().all(|value| {
                 value.len() == 16 && value.bytes().all(|b| b"0123456789abcdef".contains(&b))
             }),

@@ -26,4 +26,4 @@ pub mod wire;
 pub const FLOWS: &str = "/api/v1/stream/flows";
 
 /// The names of the formats.
-pub const FORMATS: [&str; 4] = ["json", "xml", "ndjson", "csv"];
+pub const FORMATS: [&str; 5] = ["json", "xml", "ndjson", "csv", "arrow"];

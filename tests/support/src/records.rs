@@ -1,10 +1,17 @@
 //! Flows as a client reads them, and as they have to be written.
 //!
-//! The readers are parsers that have nothing to do with the component: `serde_json`, `csv`, `roxmltree`. What
-//! has to be written is worked out from the values that are stored, by the rules of docs/api.md: six fields are
+//! The readers are parsers that have nothing to do with the component: `serde_json`, `csv`, `roxmltree`,
+//! `arrow-ipc`. What has to be written is worked out from the values that are stored, by the rules of docs/api.md: six fields are
 //! integers and four are text, whatever the database stores; a null stays a null.
 
-use flow_window::table::columns::{COLUMN_COUNT, COLUMNS, ColumnType};
+use std::collections::BTreeMap;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array as _, ArrayRef, RecordBatch};
+use arrow_ipc::reader::StreamReader;
+use arrow_schema::{DataType, Field, FieldRef, SchemaRef};
+use flow_window::table::columns::{COLUMN_COUNT, COLUMNS, Column, ColumnType};
 use rusqlite::Connection;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use serde_json::{Map, Value};
@@ -136,6 +143,9 @@ pub fn as_seen_through(format: &str, record: Record) -> Record {
 /// # Errors
 /// What its parser says, or what makes it another document than the contract's.
 pub fn parse(format: &str, body: &[u8]) -> Result<Vec<Record>, String> {
+    if format == "arrow" {
+        return arrow(body);
+    }
     let text = std::str::from_utf8(body).map_err(said)?;
     match format {
         "json" => {
@@ -254,6 +264,122 @@ fn element(record: roxmltree::Node<'_, '_>) -> Result<Record, String> {
         return Err(format!("a record holds {record:?}"));
     }
     Ok(cells)
+}
+
+/// The metadata of an Arrow IPC message.
+pub type Metadata = BTreeMap<String, String>;
+
+/// A stream of Arrow IPC messages.
+#[derive(Debug)]
+pub struct ArrowStream {
+    /// Its schema, with the metadata.
+    pub schema: SchemaRef,
+    /// The records of each batch, and the metadata of its message.
+    pub batches: Vec<(Vec<Record>, Metadata)>,
+    /// Where each batch ends in the body.
+    pub ends: Vec<usize>,
+}
+
+impl ArrowStream {
+    /// Reads a stream up to the marker of its end.
+    ///
+    /// # Errors
+    /// What Arrow's reader says, which checks offsets, lengths and UTF-8; a message that is no flatbuffer, or is not
+    /// aligned; a missing marker, which the reader takes for an end; a last batch whose count is not that of all records.
+    pub fn read(body: &[u8]) -> Result<Self, String> {
+        let reader = StreamReader::try_new(body, None).map_err(said)?;
+        let schema = reader.schema();
+        let batches: Vec<_> = reader.collect::<Result<_, _>>().map_err(said)?;
+        let (mut ends, mut metadata): (Vec<_>, Vec<_>) = arrow_messages(body)?.into_iter().unzip();
+        // The first message is the schema.
+        ends.remove(0);
+        metadata.remove(0);
+        let records = batches.iter().map(|batch| {
+            let rows = 0..batch.num_rows();
+            rows.map(|row| arrow_record(batch, row)).collect::<Vec<_>>()
+        });
+        let batches: Vec<_> = records.zip(metadata).collect();
+        let count: usize = batches.iter().map(|(records, _)| records.len()).sum();
+        let said = batches.last().map(|(_, metadata)| metadata);
+        if said != Some(&Metadata::from([("count".to_owned(), count.to_string())])) {
+            return Err(format!("{count} records, and {said:?}"));
+        }
+        Ok(Self {
+            schema,
+            batches,
+            ends,
+        })
+    }
+
+    /// The records of all batches.
+    pub fn records(self) -> Vec<Record> {
+        let records = self.batches.into_iter().map(|(records, _)| records);
+        records.flatten().collect()
+    }
+}
+
+/// Where each message ends, and its metadata.
+fn arrow_messages(body: &[u8]) -> Result<Vec<(usize, Metadata)>, String> {
+    let whole = body.len();
+    let mut body = body;
+    let mut all = Vec::new();
+    loop {
+        let (prefix, rest) = body
+            .split_first_chunk::<8>()
+            .ok_or("no marker of the end")?;
+        let [255, 255, 255, 255, length @ ..] = *prefix else {
+            return Err("no message".into());
+        };
+        let length = u32::from_le_bytes(length) as usize;
+        if length == 0 {
+            return if rest.is_empty() {
+                Ok(all)
+            } else {
+                Err("bytes behind the end".into())
+            };
+        }
+        let (flatbuffer, rest) = rest.split_at_checked(length).ok_or("a cut message")?;
+        // The check of alignment looks at addresses: those of a vector of its own are aligned.
+        let bytes = flatbuffer.to_vec();
+        let message = arrow_ipc::root_as_message(&bytes).map_err(said)?;
+        let pairs = message.custom_metadata().into_iter().flatten();
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        let pairs = pairs.map(|pair| (text(pair.key()), text(pair.value())));
+        let metadata = pairs.collect();
+        let body_length = usize::try_from(message.bodyLength()).map_err(said)?;
+        if !(length + 8 + body_length).is_multiple_of(64) || !body_length.is_multiple_of(64) {
+            return Err(format!("a message of {length} and {body_length} bytes"));
+        }
+        body = rest.get(body_length..).ok_or("a cut body")?;
+        all.push((whole - body.len(), metadata));
+    }
+}
+
+fn arrow(body: &[u8]) -> Result<Vec<Record>, String> {
+    let stream = ArrowStream::read(body)?;
+    let expected: Vec<_> = COLUMNS.iter().map(arrow_field).collect();
+    if stream.schema.fields().to_vec() != expected {
+        return Err(format!("schema {}", stream.schema));
+    }
+    Ok(stream.records())
+}
+
+/// The field of a column.
+pub fn arrow_field(column: &Column) -> FieldRef {
+    let data_type = match column.column_type {
+        ColumnType::Integer => DataType::Int64,
+        ColumnType::Text => DataType::Utf8,
+    };
+    Field::new(column.name, data_type, !column.is_key).into()
+}
+
+fn arrow_record(batch: &RecordBatch, row: usize) -> Record {
+    let cell = |column: &ArrayRef| match column.data_type() {
+        _ if column.is_null(row) => Cell::Null,
+        DataType::Int64 => Cell::Integer(column.as_primitive::<Int64Type>().value(row)),
+        _ => Cell::Text(column.as_string::<i32>().value(row).to_owned()),
+    };
+    batch.columns().iter().map(cell).collect()
 }
 
 /// A value from a reader that knows only text.
