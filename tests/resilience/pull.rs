@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
@@ -17,6 +17,7 @@ use support::namespace::{Disk, Need};
 use support::random::Random;
 use support::server::TestServer;
 use support::tally::{Tally, short_or_long};
+use support::wire::wait_until;
 use test_host::faults::{Fault, Point};
 
 /// Holds the arguments of the process that pulls.
@@ -289,6 +290,19 @@ fn connections_that_fail_are_tried_again_and_no_flow_comes_twice() {
     tally.print();
 }
 
+/// The head of a request.
+fn read_head(connection: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if connection.read(&mut byte).unwrap_or(0) == 0 {
+            break;
+        }
+        head.extend(byte);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
 /// Answers each connection by the next of `answers`, and each one behind them by a redirect to `server`.
 fn unreliable(server: &TestServer, answers: &'static [&'static str]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -298,15 +312,7 @@ fn unreliable(server: &TestServer, answers: &'static [&'static str]) -> SocketAd
         let mut answers = answers.iter();
         for connection in listener.incoming() {
             let mut connection = connection.expect("a connection");
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                if connection.read(&mut byte).unwrap_or(0) == 0 {
-                    break;
-                }
-                head.extend(byte);
-            }
-            let head = String::from_utf8_lossy(&head);
+            let head = read_head(&mut connection);
             let target = head.split(' ').nth(1).unwrap_or("/");
             let redirect = format!(
                 "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{real}{target}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -339,6 +345,87 @@ fn a_server_that_refuses_cuts_and_redirects_is_asked_until_it_answers() {
     let request = Pull::from_arguments(&arguments).expect("arguments");
     pull(&request, &AtomicBool::new(false), |_| Ok(())).expect("a pull");
     assert_eq!(target.ids(), stored(&server.database));
+}
+
+/// Answers `stalls` connections by `answer` and says no more. The next ones reach `server`.
+fn stalling(server: &TestServer, answer: Vec<u8>, stalls: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let real = server.address();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection");
+            if open.len() < stalls {
+                read_head(&mut connection);
+                // The client may have gone.
+                _ = connection.write_all(&answer);
+                open.push(connection);
+                continue;
+            }
+            let mut server = TcpStream::connect(real).expect("a connection");
+            let mut back = (
+                server.try_clone().expect("a socket"),
+                connection.try_clone().expect("a socket"),
+            );
+            std::thread::spawn(move || std::io::copy(&mut back.0, &mut back.1));
+            std::thread::spawn(move || std::io::copy(&mut connection, &mut server));
+        }
+    });
+    address
+}
+
+/// Pulls from an address that stalls before `server` is reached.
+fn pull_stalled(
+    server: &TestServer,
+    address: SocketAddr,
+    more: &[&str],
+) -> (Target, Result<(), Failure>) {
+    let target = Target::new();
+    let mut arguments = target.arguments(server, more);
+    arguments.extend(["--read-timeout".to_owned(), "2s".to_owned()]);
+    arguments[0] = format!("http://{address}");
+    let request = Pull::from_arguments(&arguments).expect("arguments");
+    let pulled = pull(&request, &AtomicBool::new(false), |_| Ok(()));
+    (target, pulled)
+}
+
+#[test]
+fn a_server_that_stalls_before_its_head_is_asked_again() {
+    let server = Database::generated(2_000).serve();
+    let (target, pulled) = pull_stalled(&server, stalling(&server, Vec::new(), 1), &[]);
+    pulled.expect("a pull");
+    assert_eq!(target.ids(), stored(&server.database));
+    // Without the time for another try the silence is the error.
+    let address = stalling(&server, Vec::new(), 9);
+    let (_, pulled) = pull_stalled(&server, address, &["--retry-for", "0s"]);
+    let Err(Failure::Pull(error)) = pulled else {
+        panic!("a server that says nothing");
+    };
+    assert!(format!("{error:#}").contains("timed out"), "{error:#}");
+}
+
+#[test]
+fn what_came_before_a_server_stalled_is_not_asked_for_again() {
+    let server = Database::generated(2_000).serve_with(&[("log_requests", "on")]);
+    let whole = server
+        .get("/api/v1/stream/flows.ndjson?after_id=0&end=1")
+        .ok();
+    let first: String = whole.text().split_inclusive('\n').take(700).collect();
+    let part = format!(
+        "HTTP/1.1 200 OK\r\nFlow-Lineage: {}\r\nFlow-Watermark: {}\r\nContent-Length: {}\r\n\r\n{first}",
+        whole.header("flow-lineage"),
+        whole.header("flow-watermark"),
+        whole.body.len()
+    );
+    let (target, pulled) = pull_stalled(&server, stalling(&server, part.into_bytes(), 1), &[]);
+    pulled.expect("a pull");
+    assert_eq!(target.ids(), stored(&server.database));
+    // The first line is that of the request above. A line is logged when its client has the answer already.
+    wait_until("a request is logged", || server.log().lines().count() > 1);
+    let log = server.log();
+    let mut asked = log.lines().skip(1);
+    assert!(asked.all(|line| line.contains("after_id=700&")), "{log}");
 }
 
 #[test]

@@ -6,12 +6,13 @@
 //! - `state` remembers how far a folder has come, and keeps two pulls apart
 //! - `portion` asks the service for the flows of a file, again and again if need be
 //! - `part` writes them, and checks that they are all there; `parquet` writes that format
-//! - `hook` hands files over to a command
+//! - `hook` hands files over to a command, `progress` draws the line of progress
 
 mod hook;
 mod parquet;
 mod part;
 mod portion;
+mod progress;
 mod state;
 
 use std::ffi::OsString;
@@ -23,11 +24,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
 use clap::{Args as _, FromArgMatches as _};
-use indicatif::ProgressBar;
 use reqwest::Url;
 use serde::Serialize;
 
 use portion::{Portion, Service, Trouble};
+use progress::Progress;
 use state::{Folder, StoredFile};
 
 /// How often a wait looks whether it has to end.
@@ -59,6 +60,9 @@ pub struct Pull {
     /// How long to try again without getting further
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
     pub retry_for: Duration,
+    /// How long to wait for a connection, and for the next bytes of a response. The service lets a byte go every five seconds where the format has room for it
+    #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = humantime::parse_duration)]
+    pub read_timeout: Duration,
     /// Pull again and again, with this pause
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub every: Option<Duration>,
@@ -285,11 +289,11 @@ fn pull_once(
     folder: &mut Folder,
     stop: &AtomicBool,
 ) -> Result<Pulled, Failure> {
-    let progress = ProgressBar::no_length();
+    let mut progress = Progress::new();
     let mut pulled = Pulled::default();
     hand_over(request, folder)?;
     while !stop.load(Ordering::Relaxed) {
-        let fetched = service.fetch(folder, stop, &progress);
+        let fetched = service.fetch(folder, stop, &mut progress);
         let Portion {
             file,
             watermark,
@@ -319,7 +323,7 @@ fn pull_once(
             break;
         }
     }
-    progress.finish_and_clear();
+    progress.finish();
     pulled.watermark = folder.state.watermark;
     pulled.lineage = folder.state.lineage.clone();
     Ok(pulled)

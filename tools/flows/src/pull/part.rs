@@ -101,6 +101,11 @@ impl PartFile {
         })
     }
 
+    /// The id that the file's name begins with.
+    pub(super) fn first_id(&self) -> Option<i64> {
+        self.ids.map(|(first, _)| first)
+    }
+
     /// The id behind which the rest of the flows comes.
     pub(super) fn last_id(&self) -> Option<i64> {
         self.ids.map(|(_, last)| last)

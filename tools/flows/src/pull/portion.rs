@@ -4,18 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result, anyhow};
-use indicatif::ProgressBar;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use tokio::runtime::{self, Runtime};
 
 use super::part::PartFile;
+use super::progress::Progress;
 use super::state::{Folder, StoredFile};
 use super::{Pull, token, wait};
-
-/// How long to wait for a connection, and for the next bytes of an answer. The service lets bytes go every five seconds
-/// where it can, and reads a million rows in a second.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The first pause before another try; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -78,8 +74,8 @@ impl Service {
             .build()
             .context("cannot start")?;
         let client = Client::builder()
-            .connect_timeout(PATIENCE)
-            .read_timeout(PATIENCE)
+            .connect_timeout(request.read_timeout)
+            .read_timeout(request.read_timeout)
             .user_agent(concat!("flows/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("cannot prepare to ask")?;
@@ -99,7 +95,7 @@ impl Service {
         &self,
         folder: &Folder,
         stop: &AtomicBool,
-        progress: &ProgressBar,
+        progress: &mut Progress,
     ) -> Result<Portion, Trouble> {
         let Pull {
             format,
@@ -111,11 +107,14 @@ impl Service {
         let mut part = PartFile::create(folder, format, gzip)?;
         let mut lineage = folder.state.lineage.clone();
         let (mut since, mut pause) = (Instant::now(), FIRST_PAUSE);
+        if progress.is_shown() {
+            progress.begin(self.runtime.block_on(self.newest_id()));
+        }
         // Every flow up to this id is in the part.
         let mut after_id = folder.state.watermark.unwrap_or(i64::MIN);
         loop {
             let before = after_id;
-            let url = self.url(after_id, max_rows - part.flows, lineage.as_deref())?;
+            let url = self.url_behind(after_id, max_rows - part.flows, lineage.as_deref())?;
             let asked = self.ask(url, &mut part, &mut lineage, progress);
             let asked = self.runtime.block_on(asked);
             after_id = part.last_id().map_or(after_id, |last| last.max(after_id));
@@ -135,6 +134,7 @@ impl Service {
                 }
                 Ok((watermark, more)) => {
                     let lineage = lineage.context("the service names no lineage of its flows")?;
+                    progress.end(part.flows);
                     return Ok(Portion {
                         file: part.store(folder, &lineage)?,
                         watermark,
@@ -153,7 +153,7 @@ impl Service {
             if left.is_zero() {
                 return Err(Trouble::Final(error));
             }
-            progress.set_message(format!("{error:#}; trying again"));
+            progress.say(format!("{error:#}; trying again"));
             let waited = at_least.unwrap_or_default().max(jitter(pause)).min(left);
             if !wait(waited, stop) {
                 return Err(Trouble::Stopped);
@@ -162,16 +162,44 @@ impl Service {
         }
     }
 
-    /// The URL of the flows behind an id.
-    fn url(&self, after_id: i64, limit: u64, lineage: Option<&str>) -> Result<Url> {
+    /// The URL of a path under `/api/v1`.
+    fn url(&self, path: &str) -> Result<Url> {
         let mut base = self.request.url.clone();
         base.set_query(None);
         base.set_fragment(None);
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let path = format!("api/v1/stream/flows.{}", self.request.format.of_response());
-        let mut url = base.join(&path).context("cannot ask")?;
+        base.join(&format!("api/v1/{path}")).context("cannot ask")
+    }
+
+    /// Asks for a URL, with the token.
+    async fn get(&self, url: Url) -> Result<Response, reqwest::Error> {
+        let mut request = self.client.get(url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await
+    }
+
+    /// The newest id of the service, if it tells.
+    async fn newest_id(&self) -> Option<i64> {
+        let mut response = self.get(self.url("extent").ok()?).await.ok()?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.ok()? {
+            body.extend_from_slice(&chunk);
+            if body.len() > PROBLEM_BYTES {
+                return None;
+            }
+        }
+        let extent: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        extent["last_id"].as_i64()
+    }
+
+    /// The URL of the flows behind an id.
+    fn url_behind(&self, after_id: i64, limit: u64, lineage: Option<&str>) -> Result<Url> {
+        let format = self.request.format.of_response();
+        let mut url = self.url(&format!("stream/flows.{format}"))?;
         let mut query = url.query_pairs_mut();
         query
             .extend_pairs(self.request.selection.parameters())
@@ -191,14 +219,10 @@ impl Service {
         url: Url,
         part: &mut PartFile,
         lineage: &mut Option<String>,
-        progress: &ProgressBar,
+        progress: &Progress,
     ) -> Result<(i64, bool), Trouble> {
         part.begin_response();
-        let mut request = self.client.get(url);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
-        let mut response = request.send().await.map_err(trouble)?;
+        let mut response = self.get(url).await.map_err(trouble)?;
         if response.status() != StatusCode::OK {
             return Err(refused(response).await);
         }
@@ -225,8 +249,11 @@ impl Service {
                 Ok(None) => break,
                 Err(error) => return Err(trouble(error)),
             }
-            progress.set_message(format!("{} flows", part.flows));
-            progress.tick();
+            let last_id = part.last_id();
+            let first_id = part.first_id().map(|id| format!("{id}-"));
+            let lineage = lineage.as_deref().unwrap_or_default();
+            let file = format!("flows-{lineage}-{}", first_id.unwrap_or_default());
+            progress.show(part.flows, &file, last_id);
         }
         let end = part
             .end_of_response()
