@@ -44,7 +44,7 @@ help:
 	@echo 'make fuzz-keep         bring what that has found into tests/fuzz/corpus, which `make test` replays'
 	@echo 'make fuzz-api          have schemathesis ask what the OpenAPI document allows, and what it does not'
 	@echo 'make test-page         try the page in a Chromium: drag, filter, copy, and what it must never do'
-	@echo 'make clients           read answers by curl, requests, pandas, DuckDB, pyarrow and lxml'
+	@echo 'make clients           read answers by curl, requests, pandas, polars, DuckDB, pyarrow, lxml and node'
 	@echo 'make host-facts        hold a host to what the test host is held to; HOST=…/spin names another'
 	@echo 'make bench             measure the component beside a native server; BENCH="--help" tells what else'
 	@echo 'make lint              formatting, clippy and rustdoc, warnings denied; cargo deny if it is there'
@@ -141,9 +141,10 @@ test-page: component target/python/page/installed
 	$(CARGO) build $(TEST_HOST)
 	CHROMIUM='$(CHROMIUM)' target/python/page/bin/python tests/page/page.py
 
+# TIMES=1 measures how long readers take instead; MANIFEST=spin-wasip3.toml has the other component.
 clients: component target/python/clients/installed
 	$(CARGO) build $(TEST_HOST)
-	target/python/clients/bin/python tests/clients/read_back.py
+	target/python/clients/bin/python tests/clients/$(if $(TIMES),times,read_back).py
 
 target/python/%/installed: tests/%/requirements.txt
 	rm -rf $(@D)

@@ -13,6 +13,8 @@ import threading
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLOWS = ROOT / "target/debug/flows"
 TEST_HOST = ROOT / "target/debug/test-host"
+#: The manifest of the component.
+MANIFEST = os.environ.get("MANIFEST", "spin.toml")
 
 
 def make_database(path, rows):
@@ -39,7 +41,7 @@ def served(rows, **variables):
         database = pathlib.Path(folder) / "sqlite_db.db"
         make_database(database, rows)
         settings = {f"SPIN_VARIABLE_{name.upper()}": value for name, value in variables.items()}
-        command = [TEST_HOST, "up", "--listen", "127.0.0.1:0", "--state-dir", folder]
+        command = [TEST_HOST, "up", "--from", MANIFEST, "--listen", "127.0.0.1:0", "--state-dir", folder]
         server = subprocess.Popen(
             command,
             cwd=ROOT,

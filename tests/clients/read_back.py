@@ -2,14 +2,20 @@
 
 Each client reads as its users would: by its own HTTP where it has one, else out of a file that curl wrote.
 What is right comes from Python's sqlite3, in the order of (time, id).
+
+The blocks of docs/reading.md are run as they stand there. Each of them, and every reader of Arrow, then has to fail
+where the service cuts its answer.
 """
 
+import contextlib
 import csv
 import gzip
 import io
 import json
 import operator
 import pathlib
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -23,11 +29,12 @@ sys.dont_write_bytecode = True
 import duckdb  # noqa: E402
 import lxml.etree  # noqa: E402
 import pandas  # noqa: E402
+import polars  # noqa: E402
 import pyarrow  # noqa: E402
 import pyarrow.parquet  # noqa: E402
 import requests  # noqa: E402
 
-from served import FLOWS, served  # noqa: E402
+from served import FLOWS, ROOT, served  # noqa: E402
 
 ROWS = 100_000
 #: The fields of a record, and the type of each.
@@ -80,6 +87,43 @@ def rows_of_xml(root):
     return rows
 
 
+def rows_of_arrow(reader):
+    """Rows of a stream, checked by pyarrow: the whole of each batch, and the count that the last one has."""
+    tables = []
+    while True:
+        try:
+            batch = reader.read_next_batch_with_custom_metadata()
+        except StopIteration:
+            break
+        batch.batch.validate(full=True)
+        tables.append(batch)
+    table = pyarrow.Table.from_batches([batch.batch for batch in tables], reader.schema)
+    if tables[-1].custom_metadata[b"count"] != str(table.num_rows).encode():
+        raise ValueError("another count")
+    return rows_of_table(table)
+
+
+def rows_of_table(table):
+    if table.column_names != list(FIELDS):
+        raise ValueError(f"columns {table.column_names}")
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def rows_of(flows):
+    """Rows of what a block of the documents calls `flows`."""
+    if isinstance(flows, list):
+        return rows_of_records(flows)
+    if isinstance(flows, pandas.DataFrame):
+        return rows_of_frame(flows)
+    if isinstance(flows, polars.DataFrame):
+        return rows_of_table(flows.to_arrow())
+    if isinstance(flows, duckdb.DuckDBPyRelation):
+        if flows.columns != list(FIELDS):
+            raise ValueError(f"columns {flows.columns}")
+        return flows.fetchall()
+    return rows_of_table(flows)
+
+
 def in_order(rows):
     """Rows in the order of (time, id)."""
     time_and_id = operator.itemgetter(list(FIELDS).index("time"), list(FIELDS).index("id"))
@@ -99,6 +143,77 @@ def got(url, accepted):
     if coded != accepted:
         raise ValueError(f"asked for {accepted} and got {coded}")
     return answer
+
+
+#: Where the documents have the service.
+DOCUMENTED = "http://127.0.0.1:3000"
+#: What blocks of JavaScript import.
+NODE_PACKAGES = ["apache-arrow@21.1.0"]
+#: Prints the rows of `flows`.
+PRINT_ROWS = """
+const rows = [...flows].map((flow) => Object.values(flow.toJSON ? flow.toJSON() : flow));
+process.stdout.write(JSON.stringify(rows, (_, value) => (typeof value === "bigint" ? Number(value) : value)));
+"""
+
+
+def run_block(language, code, folder):
+    """Runs a block of the documents; returns its rows."""
+    if language == "python":
+        names = {}
+        exec(compile(code, "docs/reading.md", "exec"), names)
+        return rows_of(names["flows"])
+    if language == "sh":
+        lines = subprocess.run(["bash", "-c", code], cwd=folder, check=True, capture_output=True).stdout
+        return rows_of_records(map(json.loads, lines.splitlines()))
+    block = folder / "block.mjs"
+    block.write_text(code + PRINT_ROWS)
+    return list(map(tuple, json.loads(subprocess.run(["node", block], check=True, capture_output=True).stdout)))
+
+
+def blocks(url, folder):
+    """Every block of docs/reading.md: its name, and what returns its rows."""
+    page = (ROOT / "docs/reading.md").read_text()
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    if shutil.which("node") and shutil.which("npm"):
+        install = ["npm", "install", "--silent", "--prefix", folder, *NODE_PACKAGES]
+        subprocess.run(install, check=True, capture_output=True)
+    for place, (language, code) in enumerate(found, 1):
+        needed = {"sh": ["bash", "jq"], "js": ["node", "npm"]}.get(language, [])
+        missing = [name for name in needed if not shutil.which(name)]
+        name = f"docs/reading.md, block {place}, {language}"
+        if missing:
+            print(f"left out: {name}: there is no {' and no '.join(missing)}")
+            continue
+        code = code.replace(DOCUMENTED, url)
+        yield name, lambda language=language, code=code: run_block(language, code, folder)
+
+
+def arrow_attempts(url, folder):
+    """Every way to read Arrow that is tried beside the documents."""
+    flows = f"{url}/api/v1/stream/flows.arrow"
+
+    def stream(accepted):
+        return io.BytesIO(got(flows, accepted).content)
+
+    for coding in "identity", "gzip":
+        yield f"pyarrow over requests, {coding}: arrow", lambda c=coding: rows_of_arrow(
+            pyarrow.ipc.open_stream(stream(c))
+        )
+        yield f"polars over requests, {coding}: arrow", lambda c=coding: rows_of(polars.read_ipc_stream(stream(c)))
+    # What is read from `raw` is not decoded.
+    plain = {"headers": {"Accept-Encoding": "identity"}, "stream": True, "timeout": 60}
+    yield "polars over pyarrow, as it comes: arrow", lambda: rows_of(
+        polars.from_arrow(pyarrow.ipc.open_stream(requests.get(flows, **plain).raw))
+    )
+    path = folder / "flows.arrow"
+
+    def saved():
+        path.unlink(missing_ok=True)
+        curl(flows, "-o", path)
+        return path
+
+    yield "pyarrow from a file: arrow", lambda: rows_of_arrow(pyarrow.ipc.open_stream(saved()))
+    yield "polars from a file: arrow", lambda: rows_of(polars.read_ipc_stream(saved()))
 
 
 def attempts(url, folder):
@@ -216,15 +331,31 @@ def difference(found, expected):
     return f"{len(found)} rows, expected {len(expected)}"
 
 
+def is_cut(name, read):
+    """Whether a way to read fails where the answer is cut. Prints what it says."""
+    try:
+        rows = read()
+    except Exception as error:
+        # The rest may be a page of output.
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        print(f"ok   cut: {name}: {said}")
+        return True
+    print(f"FAIL cut: {name}: took {len(rows)} rows for all")
+    return False
+
+
 def main():
     failures = 0
-    with served(ROWS) as server:
+    with served(ROWS) as server, contextlib.chdir(server.database.parent):
+        folder = server.database.parent
         with sqlite3.connect(server.database) as database:
             expected = database.execute(f"SELECT {', '.join(FIELDS)} FROM flows ORDER BY time, id").fetchall()
         if len(expected) != ROWS:
             raise SystemExit(f"{len(expected)} rows in the database")
         tried = 0
-        for name, read in attempts(server.url, server.database.parent):
+        documented = list(blocks(server.url, folder))
+        arrow = list(arrow_attempts(server.url, folder))
+        for name, read in [*attempts(server.url, folder), *arrow, *documented]:
             started = time.monotonic()
             try:
                 found = read()
@@ -235,7 +366,11 @@ def main():
             tried += 1
             failures += wrong is not None
             print(f"{'ok  ' if wrong is None else 'FAIL'} {name} ({took:.1f} s){f': {wrong}' if wrong else ''}")
-    print(f"{tried - failures} of {tried} ways to read gave the {ROWS} rows of the database")
+        print(f"{tried - failures} of {tried} ways to read gave the {ROWS} rows of the database")
+        # A value that no format can write, far behind the first page.
+        with sqlite3.connect(server.database) as database:
+            database.execute("UPDATE flows SET byte_count = 'many' WHERE id = ?", (ROWS - ROWS // 10,))
+        failures += sum(not is_cut(name, read) for name, read in [*arrow, *documented])
     sys.exit(1 if failures else 0)
 
 
