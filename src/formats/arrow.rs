@@ -1,4 +1,7 @@
-//! `arrow`: a stream of Arrow IPC messages: the schema, a record batch a page, the end-of-stream marker.
+//! `arrow`: a stream of Arrow IPC messages: the schema, record batches, the end-of-stream marker.
+//!
+//! Where a batch ends depends on its records alone: a strong entity tag stands for the same bytes, however the answer
+//! came in pages.
 //!
 //! The metadata of a message is a flatbuffer. It is written from its start: an offset leads to what is appended later.
 //! Every part has a multiple of four bytes, every message a multiple of 64.
@@ -23,6 +26,8 @@ pub(super) struct ArrowWriter {
     arrays: Vec<Array>,
     /// Records of the batch that is being filled.
     rows: usize,
+    /// Whether a field's text fills the batch.
+    is_full: bool,
     /// Records of all batches.
     records: u64,
 }
@@ -47,6 +52,7 @@ impl RecordWriter for ArrowWriter {
             out,
             arrays: layout.fields().iter().map(Array::new).collect(),
             rows: 0,
+            is_full: false,
             records: 0,
         }
     }
@@ -61,12 +67,14 @@ impl RecordWriter for ArrowWriter {
     fn fast_value<const ALL: bool>(&mut self, field: usize, value: RawValue<'_>) {
         if let Some(array) = self.arrays.get_mut(field) {
             array.push_fast(value);
+            self.is_full |= array.text.len() >= BATCH_TEXT;
         }
     }
 
     fn value(&mut self, field: usize, value: RawValue<'_>) {
         if let Some(array) = self.arrays.get_mut(field) {
             array.push(value, self.rows);
+            self.is_full |= array.text.len() >= BATCH_TEXT;
         }
     }
 
@@ -74,6 +82,9 @@ impl RecordWriter for ArrowWriter {
     fn end_record(&mut self) {
         self.rows = self.rows.saturating_add(1);
         self.records = self.records.saturating_add(1);
+        if self.rows == BATCH_ROWS || self.is_full {
+            self.end_batch(&[]);
+        }
     }
 
     fn undo_record(&mut self) {
@@ -91,11 +102,7 @@ impl RecordWriter for ArrowWriter {
         self.out.len()
     }
 
-    /// Ends the batch, so that a page is one.
     fn take(&mut self) -> Vec<u8> {
-        if self.rows > 0 {
-            self.end_batch(&[]);
-        }
         std::mem::take(&mut self.out)
     }
 
@@ -150,8 +157,15 @@ impl ArrowWriter {
             array.clear();
         }
         self.rows = 0;
+        self.is_full = false;
     }
 }
+
+/// Records that a batch has at most.
+const BATCH_ROWS: usize = 4_096;
+
+/// Bytes of one field's text at which a batch ends.
+const BATCH_TEXT: usize = 1 << 20;
 
 /// The capacity that a buffer has at most from one batch to the next. Few pages need more.
 const CAPACITY: usize = 1 << 20;

@@ -69,7 +69,7 @@ fn a_stream_holds_what_the_same_answer_holds_in_json() {
 }
 
 #[test]
-fn a_batch_is_a_page_and_the_last_one_has_the_count() {
+fn batches_depend_on_the_flows_alone_and_the_last_one_has_the_count() {
     let server = Database::generated(20_000).serve();
     let whole = stream(&server.flows("format=arrow").ok());
     let sizes: Vec<_> = whole
@@ -77,16 +77,39 @@ fn a_batch_is_a_page_and_the_last_one_has_the_count() {
         .iter()
         .map(|(records, _)| records.len())
         .collect();
-    assert_eq!(sizes[0], 500, "{sizes:?}");
-    assert!(
-        sizes.len() > 4 && sizes.iter().all(|size| *size > 0),
-        "{sizes:?}"
-    );
+    assert_eq!(sizes, [4096, 4096, 4096, 4096, 3616]);
     let (_, before_last) = whole.batches.split_last().expect("batches");
     assert!(before_last.iter().all(|(_, metadata)| metadata.is_empty()));
+    // A filter's pages hold few flows each.
+    let filtered = stream(&server.flows("format=arrow&protocol=6").ok());
+    let (last, full) = filtered.batches.split_last().expect("batches");
+    assert!(full.iter().all(|(records, _)| records.len() == 4096) && !last.0.is_empty());
     // A walk that finds nothing has pages and no batch, but for the one that says so.
     let none = stream(&server.flows("format=arrow&src_comp=nobody").ok());
     assert_eq!(none.batches.len(), 1, "{none:?}");
+}
+
+#[test]
+fn long_texts_make_short_batches() {
+    let database = Database::with_flows((1..=100).map(|id| (id, id)));
+    database.execute("UPDATE flows SET dst_comp = printf('%.*c', 100000, 'x')");
+    let stream = stream(&database.serve().flows("format=arrow").ok());
+    let long = |records: &[Record]| -> usize {
+        let texts = records.iter().flatten().map(|cell| match cell {
+            Cell::Text(text) => text.len(),
+            _ => 0,
+        });
+        texts.sum()
+    };
+    for (records, _) in &stream.batches {
+        let bytes = long(records);
+        assert!(
+            bytes < 2 << 20,
+            "{bytes} bytes of text in {} records",
+            records.len()
+        );
+    }
+    assert_eq!(stream.batches.len(), 10);
 }
 
 #[test]

@@ -319,7 +319,7 @@ fn content(format: Format) -> Value {
             "example": written(Format::Xml),
         }),
         Format::Arrow => json!({
-            "schema": { "description": "an Arrow IPC stream, a record batch a page" },
+            "schema": { "description": "an Arrow IPC stream" },
         }),
     }
 }
