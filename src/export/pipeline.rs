@@ -221,6 +221,9 @@ impl PageWriter {
             self.content.finish()?;
         }
         let flush = if is_end { Flush::End } else { flush };
+        if let (Flush::Now, Content::Flows(encoder)) = (flush, &mut self.content) {
+            encoder.flush();
+        }
         Ok((self.gzip.chunk(self.content.take(), flush)?, more))
     }
 

@@ -1,7 +1,7 @@
 //! `arrow`: a stream of Arrow IPC messages: the schema, record batches, the end-of-stream marker.
 //!
-//! Where a batch ends depends on its records alone: a strong entity tag stands for the same bytes, however the answer
-//! came in pages.
+//! The first page is a batch, which a client can read at once. Where later ones end depends on the records alone: a
+//! strong entity tag stands for the same bytes, however the answer came in pages.
 //!
 //! The metadata of a message is a flatbuffer. It is written from its start: an offset leads to what is appended later.
 //! Every part has a multiple of four bytes, every message a multiple of 64.
@@ -100,6 +100,12 @@ impl RecordWriter for ArrowWriter {
     #[inline(always)]
     fn buffered(&self) -> usize {
         self.out.len()
+    }
+
+    fn flush(&mut self) {
+        if self.rows > 0 {
+            self.end_batch(&[]);
+        }
     }
 
     fn take(&mut self) -> Vec<u8> {

@@ -67,6 +67,9 @@ pub trait RecordWriter {
     /// The bytes written since the last call.
     fn take(&mut self) -> Vec<u8>;
 
+    /// Completes what is written, so that [`Self::take`] returns it.
+    fn flush(&mut self) {}
+
     /// Writes white space that readers pass over, if the format has room for it here.
     fn blank(&mut self);
 
@@ -226,6 +229,11 @@ impl Encoder {
             self.writer.any().reserve(full.saturating_add(SLACK));
         }
         self.writer.write(records, full)
+    }
+
+    /// Completes the records written so far, so that a client can read them at once.
+    pub fn flush(&mut self) {
+        self.writer.any().flush();
     }
 
     /// Writes a byte that means nothing, if the format has room for it here.

@@ -13,5 +13,5 @@ pub const BROWSER_MEDIA_TYPES: [&str; 2] = ["text/html", "application/xhtml+xml"
 /// where it came from. A test holds the hashes to the page.
 pub const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-TvGEcAxYdZOqqR6I4Oz212q7ZJCO9lm3kQSkMpjoMVY='; \
-    script-src 'sha256-bnFSgleyR9VATeTWd4OO6FNXtITFfPED7rRMh1bCSkw='; \
+    script-src 'sha256-sYpC3unZQG/dG/5G3SejIdpsGI0XRDly+Xnibm5SVmA='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
