@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use support::database::Database;
 use support::wire::get;
 use support::{FLOWS, server::TestServer};
-use test_host::manifest::{Manifest, database_path};
+use test_host::manifest::{DatabaseLocation, Manifest, database_location};
 
 const LOCATION: &str = include_str!("../deploy/nginx/location.conf");
 const NGINX: &str = include_str!("../deploy/nginx/server.conf");
@@ -534,7 +534,10 @@ fn the_unit_and_compose_run_the_same_command() {
     let state = format!("/var/lib/{}", unit(UNIT, "StateDirectory")[0]);
     assert_eq!(argument(&command, "--state-dir"), state);
     let config = root("deploy/runtime-config.toml");
-    let path = database_path(&root("spin.toml"), None, Some(&config)).expect("a file");
+    let location = database_location(&root("spin.toml"), None, Some(&config));
+    let Ok(DatabaseLocation::File { path }) = location else {
+        panic!("{location:?}");
+    };
     assert_eq!(path.parent(), Some(Path::new(&state)));
 
     let limit: u32 = unit(UNIT, "LimitNOFILE")[0].parse().expect("a number");

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser};
 use test_host::engine::variables_from_environment;
-use test_host::manifest::database_path;
+use test_host::manifest::{DatabaseLocation, database_location};
 use test_host::sqlite::Database;
 use test_host::{App, Server, Settings};
 
@@ -30,7 +30,8 @@ struct Up {
     /// SQL to run before serving: one statement, or @FILE for any number.
     #[arg(long, value_name = "STATEMENT|@FILE")]
     sqlite: Vec<String>,
-    /// Moves the database: [sqlite_database.default] with type = "spin" and path, or state_dir.
+    /// Moves the database: [sqlite_database.default] with type = "spin" and path, or with type = "libsql", url and
+    /// token; or state_dir.
     #[arg(long, env = "RUNTIME_CONFIG_FILE")]
     runtime_config_file: Option<PathBuf>,
     /// The folder of the database `sqlite_db.db`; by default `.spin` beside the manifest.
@@ -49,12 +50,17 @@ fn main() -> ExitCode {
 }
 
 fn run(Command::Up(up): Command) -> Result<()> {
-    let path = database_path(&up.from, up.state_dir, up.runtime_config_file.as_deref())?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
-    }
-    let database = Database::new(&path);
+    let config = up.runtime_config_file.as_deref();
+    let database = match database_location(&up.from, up.state_dir, config)? {
+        DatabaseLocation::Libsql { url, token } => Database::on_server(&url, &token)?,
+        DatabaseLocation::File { path } => {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)
+                    .with_context(|| format!("cannot create {}", folder.display()))?;
+            }
+            Database::new(path)
+        }
+    };
     for statement in &up.sqlite {
         execute(&database, statement)?;
     }

@@ -142,18 +142,29 @@ fn expand(template: &str, application: &HashMap<&str, &str>) -> Result<String> {
 struct RuntimeConfig {
     state_dir: Option<PathBuf>,
     #[serde(default)]
-    sqlite_database: BTreeMap<String, SqliteDatabase>,
+    sqlite_database: BTreeMap<String, DatabaseLocation>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SqliteDatabase {
-    #[serde(rename = "type")]
-    kind: String,
-    path: Option<PathBuf>,
+/// Where a database is: `[sqlite_database.LABEL]` in the runtime configuration file.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum DatabaseLocation {
+    /// A file.
+    #[serde(rename = "spin")]
+    File {
+        /// Relative to the working directory.
+        path: PathBuf,
+    },
+    /// A server (`crates/sqlite/src/lib.rs`, `LibSqlDatabase`).
+    Libsql {
+        /// Its address.
+        url: String,
+        /// What it asks for; may be empty.
+        token: String,
+    },
 }
 
-/// Where the default database of the application at `manifest` lies.
+/// Where the default database of the application at `manifest` is.
 ///
 /// `sqlite_db.db` in the state folder: `state_dir`, else the one that the runtime configuration file
 /// names, else `.spin` beside the manifest. That file may also name the database itself. Relative paths
@@ -162,23 +173,20 @@ struct SqliteDatabase {
 ///
 /// # Errors
 /// A file that cannot be read, or a database that the test host does not have.
-pub fn database_path(
+pub fn database_location(
     manifest: &Path,
     state_dir: Option<PathBuf>,
     runtime_config: Option<&Path>,
-) -> Result<PathBuf> {
-    let config = runtime_config.map_or_else(|| Ok(RuntimeConfig::default()), read_config)?;
-    match config.sqlite_database.get("default") {
-        None => Ok(state_dir
+) -> Result<DatabaseLocation> {
+    let mut config = runtime_config.map_or_else(|| Ok(RuntimeConfig::default()), read_config)?;
+    let default = || DatabaseLocation::File {
+        path: state_dir
             .or(config.state_dir)
             .unwrap_or_else(|| manifest.with_file_name(".spin"))
-            .join("sqlite_db.db")),
-        Some(SqliteDatabase {
-            kind,
-            path: Some(path),
-        }) if kind == "spin" => Ok(path.clone()),
-        Some(_) => bail!("the test host knows databases of type \"spin\" with a path alone"),
-    }
+            .join("sqlite_db.db"),
+    };
+    let named = config.sqlite_database.remove("default");
+    Ok(named.unwrap_or_else(default))
 }
 
 fn read_config(file: &Path) -> Result<RuntimeConfig> {
@@ -213,16 +221,18 @@ mod tests {
     fn a_database_that_the_stand_in_does_not_have_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for table in [
-            "type = 'libsql'\nurl = 'http://x'\ntoken = ''",
+            "type = 'libsql'\nurl = 'http://x'",
+            "type = 'other'\npath = 'x'",
             "type = 'spin'",
             "type = 'spin'\npath = 'x'\nallow_attach_file = true",
         ] {
             std::fs::write(&file, format!("[sqlite_database.default]\n{table}")).unwrap();
-            let path = database_path(Path::new("spin.toml"), None, Some(file.path()));
-            assert!(path.is_err(), "{table}: {path:?}");
+            let found = database_location(Path::new("spin.toml"), None, Some(file.path()));
+            assert!(found.is_err(), "{table}: {found:?}");
         }
-        let path = database_path(Path::new("app/spin.toml"), None, None).unwrap();
-        assert_eq!(path, Path::new("app/.spin/sqlite_db.db"));
+        let found = database_location(Path::new("app/spin.toml"), None, None).unwrap();
+        let path = PathBuf::from("app/.spin/sqlite_db.db");
+        assert_eq!(found, DatabaseLocation::File { path });
     }
 
     #[test]

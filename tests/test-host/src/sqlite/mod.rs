@@ -1,5 +1,6 @@
 //! The host side of `spin:sqlite@3.1.0`: what Spin's in-process SQLite does to a component.
-//! `v2` is that of `fermyon:spin/sqlite@2.0.0`, over the same connections.
+//! `v2` is that of `fermyon:spin/sqlite@2.0.0`, over the same connections. `libsql` is a database server in place of
+//! a file, with the feature of that name.
 //!
 //! Mirrored from Spin 4.1, with the place each fact was read in:
 //! - a connection is opened lazily, at its first query, and is never shared
@@ -38,6 +39,8 @@ use bindings::spin::sqlite::sqlite::{self, RowResult, Value};
 
 use crate::faults::{Faults, Point};
 
+#[cfg(feature = "libsql")]
+mod libsql;
 pub(crate) mod v2;
 
 mod bindings {
@@ -85,21 +88,51 @@ pub const MAX_CONNECTIONS: usize = 256;
 /// Rows that may wait between SQLite and the guest.
 const ROWS_IN_FLIGHT: usize = 4;
 
-/// A database file, and how many connections to it are open at the moment.
+/// A database, and how many connections to it are open at the moment.
 #[derive(Clone)]
 pub struct Database {
-    path: Arc<PathBuf>,
+    place: Place,
     open: Arc<AtomicUsize>,
     faults: Faults,
     /// The connection of all instances, where they share one.
     shared: Option<Arc<OnceLock<Arc<Mutex<Opened>>>>>,
 }
 
+/// Where a database is.
+#[derive(Clone)]
+enum Place {
+    File(Arc<PathBuf>),
+    #[cfg(feature = "libsql")]
+    Server(Arc<libsql::Server>),
+}
+
 impl Database {
     /// Names a file; nothing is opened or created yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self::at(Place::File(Arc::new(path.into())))
+    }
+
+    /// Names a libSQL server; nothing is opened yet.
+    ///
+    /// # Errors
+    /// A test host that was built without the feature `libsql`.
+    #[cfg_attr(
+        not(feature = "libsql"),
+        expect(unused_variables, reason = "nothing to reach it by")
+    )]
+    pub fn on_server(url: &str, token: &str) -> anyhow::Result<Self> {
+        #[cfg(not(feature = "libsql"))]
+        anyhow::bail!("the test host was built without the feature libsql");
+        #[cfg(feature = "libsql")]
+        Ok(Self::at(Place::Server(Arc::new(libsql::Server {
+            url: url.to_owned(),
+            token: token.to_owned(),
+        }))))
+    }
+
+    fn at(place: Place) -> Self {
         Self {
-            path: Arc::new(path.into()),
+            place,
             open: Arc::default(),
             faults: Faults::default(),
             shared: None,
@@ -121,7 +154,7 @@ impl Database {
         &self.faults
     }
 
-    /// SQLite connections that are open now, over all instances.
+    /// Connections that are open now, over all instances.
     pub fn open_connections(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
@@ -147,8 +180,25 @@ impl Database {
         Ok(())
     }
 
+    #[cfg(feature = "libsql")]
+    fn client(&self) -> Option<libsql::Client> {
+        match &self.place {
+            Place::File(_) => None,
+            Place::Server(server) => Some(libsql::Client::new(
+                server.clone(),
+                Counted::new(&self.open),
+            )),
+        }
+    }
+
     fn connect(&self) -> rusqlite::Result<rusqlite::Connection> {
-        let sqlite = rusqlite::Connection::open(self.path.as_ref())?;
+        let sqlite = match &self.place {
+            Place::File(path) => rusqlite::Connection::open(path.as_ref())?,
+            #[cfg(feature = "libsql")]
+            Place::Server(server) => {
+                return Err(rusqlite::Error::InvalidPath(server.url.clone().into()));
+            }
+        };
         sqlite.authorizer(Some(deny_attach));
         Ok(sqlite)
     }
@@ -159,6 +209,8 @@ impl Database {
 pub struct Connection {
     database: Database,
     opened: Arc<OnceLock<Arc<Mutex<Opened>>>>,
+    #[cfg(feature = "libsql")]
+    client: Option<libsql::Client>,
     /// Set by a planned fault alone.
     gone: Arc<AtomicBool>,
 }
@@ -189,6 +241,8 @@ impl Connection {
     fn new(database: Database) -> Self {
         let opened = database.shared.clone().unwrap_or_default();
         Self {
+            #[cfg(feature = "libsql")]
+            client: database.client(),
             database,
             opened,
             gone: Arc::default(),
@@ -211,6 +265,10 @@ impl Connection {
 
     /// Starts a statement on a blocking thread; its rows and its end arrive through channels.
     async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Query, Error> {
+        #[cfg(feature = "libsql")]
+        if let Some(client) = &self.client {
+            return client.query(statement, parameters).await;
+        }
         let (columns_tx, columns) = oneshot::channel();
         let (rows_tx, rows) = mpsc::channel(ROWS_IN_FLIGHT);
         let (end_tx, end) = oneshot::channel();

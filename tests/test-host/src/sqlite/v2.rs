@@ -66,6 +66,10 @@ async fn execute(
     parameters: Vec<Value>,
 ) -> Result<QueryResult, super::Error> {
     let parameters = parameters.into_iter().map(bind).collect();
+    #[cfg(feature = "libsql")]
+    if let Some(client) = &connection.client {
+        return collect(client.query(statement, parameters).await?).await;
+    }
     let run = connection.runner(statement, parameters)?;
     let ran = tokio::task::spawn_blocking(move || {
         let (mut names, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -81,6 +85,22 @@ async fn execute(
     });
     let failed = |_| super::Error::Io("internal runtime error".into());
     ran.await.map_err(failed)?
+}
+
+/// All rows of a statement that a server runs.
+#[cfg(feature = "libsql")]
+async fn collect(mut query: super::Query) -> Result<QueryResult, super::Error> {
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = query.rows.recv().await {
+        bytes += row.values.iter().map(size).sum::<usize>();
+        check_size(bytes)?;
+        let values = row.values.into_iter().map(value).collect();
+        rows.push(RowResult { values });
+    }
+    let failed = |_| super::Error::Io("internal runtime error".into());
+    query.end.await.map_err(failed)??;
+    let columns = query.columns;
+    Ok(QueryResult { columns, rows })
 }
 
 fn bind(value: Value) -> super::Value {
