@@ -138,7 +138,8 @@ pub enum DbErrorKind {
     Busy,
     /// The client of a database server refuses the statement.
     Unsupported,
-    /// The database server has let go of the connection or the statement: another connection helps.
+    /// The connection to the database server is gone, or the server has let go of the statement: another connection
+    /// helps.
     Expired,
     /// The table was edited between two statements: a new start helps, as long as nothing has been sent.
     Edited,
@@ -241,19 +242,29 @@ impl DbError {
             let detail = "the database server's client refuses a statement";
             Self::new(DbErrorKind::Unsupported, detail)
         } else if says(&[
+            "error trying to connect",
+            "api error: `status=5",
+            "InvalidConnection",
+        ]) {
+            let detail = "the database server does not answer; try again";
+            Self::new(DbErrorKind::Busy, detail)
+        } else if says(&[
             "STREAM_EXPIRED",
             "stream has expired",
             "baton",
-            // Seen of sqld 0.24 in one of some thousand statements that nobody had interrupted.
+            // The client drops the end of each answer. Where sqld 0.24 notices that late, it interrupts the next
+            // statement of the connection (`connection_core.rs`, `Bomb`).
             "SQLITE_INTERRUPT",
+            // A connection that breaks: before the answer's head, in its body, and where its end is taken for that of
+            // the body (`src/hrana/mod.rs`).
+            "http error",
+            "error reading a body",
+            "cursor stream ended prematurely",
         ]) {
             let detail = "the database server has closed the connection; try again";
             Self::new(DbErrorKind::Expired, detail)
         } else if says(&["Unauthorized", "status=401", "status=403"]) {
             Self::not_ready("the database server refuses the token of the runtime configuration")
-        } else if says(&["http error", "api error: `status=5", "InvalidConnection"]) {
-            let detail = "the database server does not answer; try again";
-            Self::new(DbErrorKind::Busy, detail)
         } else if says(&["integer overflow"]) {
             Self::new(DbErrorKind::Overflow, "a sum takes more than 64 bits")
         } else if says(&["is locked"]) {
@@ -362,6 +373,14 @@ mod tests {
             ("unsupported statement", DbErrorKind::Unsupported),
             (
                 "Hrana: `cursor error: `error at step 0: (error code: SQLITE_INTERRUPT) `SQLite error: interrupted```",
+                DbErrorKind::Expired,
+            ),
+            (
+                "Hrana: `cursor error: `error reading a body from connection: unexpected EOF during chunk size line``",
+                DbErrorKind::Expired,
+            ),
+            (
+                "Hrana: `http error: `connection closed before message completed``",
                 DbErrorKind::Expired,
             ),
             (

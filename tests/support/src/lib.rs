@@ -5,11 +5,12 @@
 //! - [`wire`]: HTTP/1.1 over a plain socket
 //! - `server`: the component served from the test's own process
 //! - `process`: the component served from another process, whose memory and threads can be counted
+//! - `sqld`: a libSQL server
 //! - [`tally`]: how often a fault was tried and what came of it
 //! - [`random`]: numbers that are the same in every run
 //! - [`namespace`]: a process with mounts and permissions of its own
 //!
-//! The feature `server` adds the two servers, and so the test host.
+//! The feature `server` adds the three servers, and so the test host.
 
 pub mod database;
 pub mod namespace;
@@ -19,6 +20,8 @@ pub mod random;
 pub mod records;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod sqld;
 pub mod tally;
 pub mod wire;
 

@@ -1,4 +1,7 @@
 //! The component, served from the test's own process over a database.
+//!
+//! Where the variable `SQLD` names a libSQL server, one stands between the component and the file. Tests go on to write
+//! to the file.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +14,7 @@ use test_host::{App, Server, Settings};
 
 use crate::FLOWS;
 use crate::database::Database;
+use crate::sqld::{self, Sqld};
 use crate::wire::{Response, Wire, request_head, wait_until};
 
 /// The repository's folder.
@@ -47,7 +51,27 @@ impl Database {
     /// A new server over it, with application variables set.
     #[track_caller]
     pub fn serve_with(&self, variables: &[(&str, &str)]) -> TestServer {
-        self.serve_from(app(), self.on_host(), variables)
+        if sqld::program().is_none() {
+            return self.serve_from(app(), self.on_host(), variables);
+        }
+        let sqld = Sqld::over(self);
+        let served = self.serve_from(app(), sqld.on_host(), variables);
+        TestServer {
+            sqld: Some(sqld),
+            ..served
+        }
+    }
+
+    /// A new server over the file itself, also where there is a libSQL server.
+    #[track_caller]
+    pub fn serve_file(&self) -> TestServer {
+        self.serve_on(self.on_host())
+    }
+
+    /// A new server over the host's `database`, which holds the same flows.
+    #[track_caller]
+    pub fn serve_on(&self, database: test_host::sqlite::Database) -> TestServer {
+        self.serve_from(app(), database, &[])
     }
 
     /// A new server over it, whose host has one connection for all answers.
@@ -86,6 +110,7 @@ impl Database {
         TestServer {
             server: Server::start(app.clone(), settings).expect("the test host starts"),
             log,
+            sqld: None,
             database: self.clone(),
         }
     }
@@ -95,6 +120,9 @@ impl Database {
 pub struct TestServer {
     server: Server,
     log: MemoryOutputPipe,
+    /// What stands between the component and the file; it ends after the component.
+    #[expect(dead_code, reason = "kept running")]
+    sqld: Option<Sqld>,
     /// What is served.
     pub database: Database,
 }
