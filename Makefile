@@ -93,14 +93,17 @@ SPIN_NAMED := $(filter command,$(origin SPIN))
 WITH_LIBSQL := $(NATIVE_PACKAGES) --features test-host/libsql
 
 # The contract's tests of what a server does not do: long answers of a table without the guard, or whose guard is lost
-# by an edit; a read transaction under an answer; a lock that a writer beside the server holds.
+# by an edit; a read transaction under an answer; a lock that a writer beside the server holds; another file under the
+# path of the one that is served.
 FILE_ONLY := \
     columns::every_format_has_the_columns_that_are_asked_for_in_their_order \
     columns::portions_of_some_columns_are_the_flows_of_the_whole_answer \
     counts::a_histogram_is_the_sums_of_each_bucket \
     counts::the_top_is_what_grouping_and_sorting_everything_gives \
+    edits::a_cursor_of_more_than_the_table_has_is_gone \
     edits::a_guard_that_is_lost_or_damaged_is_not_relied_on \
     edits::a_table_without_a_guard_says_so_and_gives_no_tag_and_no_lineage \
+    edits::an_answer_reads_one_file_wherever_its_path_leads_to \
     edits::an_edit_under_an_answer_is_not_seen_by_it_with_a_write_ahead_log \
     edits::every_edit_changes_the_tag_and_a_lineage_only_what_new_ids_do_not_show \
     edits::every_edit_ends_the_cursors_and_an_arrival_none \

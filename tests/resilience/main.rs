@@ -21,7 +21,7 @@
 //! - [`replace`]: another file under a server that is being read from
 //! - [`instances`]: clients that hold every instance; packets
 //! - [`shared_connection`]: a host with one connection for all
-//! - [`libsql`]: a database server behind a real Spin
+//! - [`libsql`]: a database server that lags, breaks off, goes away or holds less
 //! - [`imports`]: what the component asks of its host, name by name
 //!
 //! [`table`] is a table that is changed and remembers what it was. The package `support` has the rest.
