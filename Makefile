@@ -96,6 +96,9 @@ WITH_LIBSQL := $(NATIVE_PACKAGES) --features test-host/libsql
 # by an edit; a read transaction under an answer; a lock that a writer beside the server holds; another file under the
 # path of the one that is served.
 FILE_ONLY := \
+    arrow::a_stream_holds_what_the_same_answer_holds_in_json \
+    arrow::columns_come_alone_and_in_the_order_that_is_asked_for \
+    arrow::counts_come_as_a_stream_as_well \
     columns::every_format_has_the_columns_that_are_asked_for_in_their_order \
     columns::portions_of_some_columns_are_the_flows_of_the_whole_answer \
     counts::a_histogram_is_the_sums_of_each_bucket \
