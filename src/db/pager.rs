@@ -39,7 +39,7 @@ const PAGE_BYTES: i64 = 512 << 10;
 /// pages of a client that takes nothing have not grown.
 const UNWAITED_PAGES: u32 = 24;
 
-/// How many times as large pages become. Three times gave nothing more.
+/// How many times as large pages become. Four times gave nothing more.
 const GROWTH: i64 = 2;
 
 /// Packed bytes at which a page is dropped and read again with fewer flows.
