@@ -179,6 +179,11 @@ impl<D: Database> Pager<D> {
         progress.unwaited = 0;
     }
 
+    /// Whether pages have grown.
+    pub fn has_grown(&self) -> bool {
+        self.progress.growth() > 1
+    }
+
     /// Whether pages are read inside a transaction.
     pub fn holds_snapshot(&self) -> bool {
         self.reader

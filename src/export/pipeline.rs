@@ -31,8 +31,11 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// Where a body goes.
 pub trait Sink {
-    /// Bytes of the chunks that the host takes best.
+    /// Bytes of a chunk.
     const CHUNK: usize;
+
+    /// Bytes of a chunk for a client that keeps up: what the host takes best.
+    const GROWN_CHUNK: usize;
 
     /// Writes a chunk; returns `false` when the client has left. An empty chunk writes nothing and asks just that.
     fn write(&mut self, chunk: Vec<u8>) -> impl Future<Output = bool>;
@@ -260,18 +263,19 @@ impl<S: Sink> Output<'_, S> {
         accepted
     }
 
-    /// Encodes a page and writes it chunk by chunk; returns `false` when the client has left.
+    /// Encodes a page and writes it by chunks of `full` bytes; returns `false` when the client has left.
     async fn write_page(
         &mut self,
         page: &Page,
         writer: &mut PageWriter,
+        full: usize,
     ) -> Result<bool, ExportError> {
         let before = self.bytes;
         let mut records = page.records()?;
         let mut more = true;
         while more {
             let mut chunk;
-            (chunk, more) = writer.chunk(&mut records, page.last, Flush::No, S::CHUNK)?;
+            (chunk, more) = writer.chunk(&mut records, page.last, Flush::No, full)?;
             let is_silent = writer.may_blank && chunk.is_empty() && !more;
             if is_silent && self.last_bytes.elapsed() > SILENCE {
                 chunk = writer.blank()?;
@@ -287,8 +291,8 @@ impl<S: Sink> Output<'_, S> {
     }
 }
 
-async fn write_pages<D: Database>(
-    output: &mut Output<'_, impl Sink>,
+async fn write_pages<D: Database, S: Sink>(
+    output: &mut Output<'_, S>,
     first: Vec<u8>,
     mut pager: Pager<D>,
     writer: &mut PageWriter,
@@ -300,7 +304,12 @@ async fn write_pages<D: Database>(
         let Some(page) = next? else {
             return Ok(Completion::Complete);
         };
-        let writing = output.write_page(&page, writer);
+        let full = if pager.has_grown() {
+            S::GROWN_CHUNK
+        } else {
+            S::CHUNK
+        };
+        let writing = output.write_page(&page, writer, full);
         (next, accepted) = read_ahead.during(&mut pager, writing).await?;
     }
     Ok(Completion::ClientClosed)

@@ -140,6 +140,7 @@ impl BodyWriter {
 impl Sink for BodyWriter {
     /// As much as the host takes at once, more than most pages: it sends a page while SQLite reads the next one.
     const CHUNK: usize = 1 << 20;
+    const GROWN_CHUNK: usize = Self::CHUNK;
 
     async fn write(&mut self, chunk: Vec<u8>) -> bool {
         let accepted = self.write_all(&chunk).await;
