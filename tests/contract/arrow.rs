@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flow_window::table::columns::COLUMNS;
 use support::FLOWS;
-use support::database::{Database, unguarded_schema};
+use support::database::{Database, UNTYPED_TABLE, unguarded_schema};
 use support::records::{ArrowStream, Cell, Record, arrow_field, parse};
 use support::server::TestServer;
 use support::wire::{End, Response};
@@ -17,10 +17,7 @@ fn stream(answer: &Response) -> ArrowStream {
 /// Flows of several pages, among them nulls, empty texts, long ones and values of another type than their column's.
 fn odd() -> TestServer {
     Database::with_sql(
-        "CREATE TABLE flows (
-            id INTEGER PRIMARY KEY, time INTEGER NOT NULL, duration, src_comp, src_port, dst_comp, dst_port,
-            protocol, packet_count, byte_count
-        );
+        &format!("{UNTYPED_TABLE}
         CREATE INDEX flows_time ON flows (time);
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 8000)
         INSERT INTO flows SELECT i * 3 - 9000, (i * 7919) % 5003 / 3, iif(i % 11, 3, NULL),
@@ -31,7 +28,7 @@ fn odd() -> TestServer {
         UPDATE flows SET duration = NULL WHERE id BETWEEN 1000 AND 6000;
         UPDATE flows SET byte_count = 9223372036854775807 WHERE id = 3;
         UPDATE flows SET byte_count = -9223372036854775807 - 1, src_comp = 'null' WHERE id = 6;
-        UPDATE flows SET src_comp = char(0) WHERE id = 9;",
+        UPDATE flows SET src_comp = char(0) WHERE id = 9;"),
     )
     .serve()
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::problems::problem;
 use support::FLOWS;
-use support::database::Database;
+use support::database::{Database, UNTYPED_TABLE};
 use support::server::TestServer;
 
 /// What is asked for. Pages need the key, which stands first in one of these, elsewhere or nowhere in the others.
@@ -20,14 +20,11 @@ const LISTS: [&str; 6] = [
 /// A table whose flows fill several pages, with ties, and with values of another type than their column's.
 fn server() -> TestServer {
     Database::with_sql(
-        "CREATE TABLE flows (
-            id INTEGER PRIMARY KEY, time INTEGER NOT NULL, duration, src_comp, src_port, dst_comp, dst_port,
-            protocol, packet_count, byte_count
-        );
+        &format!("{UNTYPED_TABLE}
         CREATE INDEX flows_time ON flows (time);
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 8000)
         INSERT INTO flows SELECT i, (i * 7919) % 5003 / 3, iif(i % 11, 3, NULL), iif(i % 7, 'C' || i, 'a \"b\",<&>'),
-            i % 90, iif(i % 13, 'C2', NULL), '443', iif(i % 5, 6, '17'), 1.0, i * 1000 FROM n;",
+            i % 90, iif(i % 13, 'C2', NULL), '443', iif(i % 5, 6, '17'), 1.0, i * 1000 FROM n;"),
     )
     .serve()
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::problems::problem;
 use support::FLOWS;
-use support::database::{Database, unguarded_schema};
+use support::database::{Database, UNTYPED_TABLE, unguarded_schema};
 use support::random::Random;
 use support::server::TestServer;
 
@@ -17,10 +17,7 @@ const TOP: &str = "/api/v1/flows/top";
 /// Flows of many pages: late ones, ties, nulls and values of another type than their column's.
 fn server(rows: u32) -> TestServer {
     Database::with_sql(&format!(
-        "CREATE TABLE flows (
-            id INTEGER PRIMARY KEY, time INTEGER NOT NULL, duration, src_comp, src_port, dst_comp, dst_port,
-            protocol, packet_count, byte_count
-        );
+        "{UNTYPED_TABLE}
         CREATE INDEX flows_time ON flows (time);
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
         INSERT INTO flows SELECT i, (i * 7919) % 5003 - 40, 0, iif(i % 7, 'C' || i % 31, 'a \"b\",<&>'),

@@ -2,7 +2,7 @@
 
 use crate::problems::problem;
 use support::FLOWS;
-use support::database::Database;
+use support::database::{Database, UNTYPED_TABLE};
 use support::server::TestServer;
 
 /// Eight flows that differ in one column or another; the time is the id.
@@ -131,15 +131,15 @@ fn filters_go_with_window_feed_limit_and_format() {
 
 #[test]
 fn numbers_stored_as_text_and_text_stored_as_numbers_match_as_they_are_written() {
-    let server = Database::with_sql("CREATE TABLE flows (
-            id INTEGER PRIMARY KEY, time INTEGER NOT NULL, duration, src_comp, src_port, dst_comp, dst_port,
-            protocol, packet_count, byte_count
-        );
+    let server = Database::with_sql(&format!(
+        "{UNTYPED_TABLE}
         CREATE INDEX by_time ON flows (time);
         INSERT INTO flows VALUES (1, 1, 0, 'C1', 1136, 'C2', 443, '6', 1, 52);
         INSERT INTO flows VALUES (2, 2, 0, 12, '1136', 'C2', '443', 6, 1, 52);
         INSERT INTO flows VALUES (3, 3, 0, 1.5, 'N1', 'C2', 443.0, 17.0, 1, 52);
-        INSERT INTO flows VALUES (4, 4, 0, NULL, NULL, NULL, NULL, NULL, 1, 52);").serve();
+        INSERT INTO flows VALUES (4, 4, 0, NULL, NULL, NULL, NULL, NULL, 1, 52);"
+    ))
+    .serve();
     for (query, expected) in [
         ("src_port=1136", &[1, 2][..]),
         ("dst_port=443", &[1, 2]),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
 use flows::pull::{Failure, Pull, Pulled, pull};
-use support::database::Database;
+use support::database::{Database, UNTYPED_TABLE};
 use support::namespace::{Disk, Need};
 use support::random::Random;
 use support::server::TestServer;
@@ -216,13 +216,10 @@ fn the_files_hold_what_the_service_sends() {
 fn a_parquet_file_holds_the_flows_of_the_table() {
     // More than a row group, and nulls, which only a table from elsewhere has.
     let database = Database::with_sql(
-        "CREATE TABLE flows (
-            id INTEGER PRIMARY KEY, time INTEGER NOT NULL, duration, src_comp, src_port, dst_comp, dst_port,
-            protocol, packet_count, byte_count
-        );
+        &format!("{UNTYPED_TABLE}
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000)
         INSERT INTO flows SELECT i - 9, i / 3, iif(i % 5, i, NULL), iif(i % 7, 'C' || (i % 31), NULL), '', 'ä \"', i % 90,
-            6, iif(i % 11, 2.0, NULL), i * 1000 FROM n;",
+            6, iif(i % 11, 2.0, NULL), i * 1000 FROM n;"),
     );
     database.prepare();
     let (server, target) = (database.serve(), Target::new());

@@ -19,6 +19,12 @@ pub fn unguarded_schema() -> &'static str {
     table
 }
 
+/// Makes a table as one from elsewhere may be: what is no key has no type, so it holds any value.
+pub const UNTYPED_TABLE: &str = "CREATE TABLE flows (
+    id INTEGER PRIMARY KEY, time INTEGER NOT NULL, duration, src_comp, src_port, dst_comp, dst_port,
+    protocol, packet_count, byte_count
+);";
+
 /// A database file. Its folder is removed with the last handle.
 #[derive(Debug, Clone)]
 pub struct Database {
