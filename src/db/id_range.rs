@@ -143,6 +143,21 @@ mod tests {
         flows
     }
 
+    /// The page of `count` flows behind `after`.
+    fn page_behind(after: RowKey, count: i64, selection: &Selection) -> PageQuery<'_> {
+        PageQuery {
+            selection,
+            seek: Seek::AfterKey(after),
+            max_id: None,
+            row_limit: count,
+            scan_limit: 0,
+            columns: KEY_COLUMNS,
+            cursor_row: None,
+            kind: TableKind::Guarded,
+            lead: None,
+        }
+    }
+
     /// What a statement of a page returns: the keys of its flows.
     fn keys(database: &Connection, statement: &Statement) -> (Vec<RowKey>, Vec<u8>) {
         let mut prepared = database.prepare_cached(&statement.text).unwrap();
@@ -202,15 +217,8 @@ mod tests {
                 ..Selection::default()
             };
             let page = PageQuery {
-                selection: &selection,
-                seek: Seek::AfterKey(after),
                 max_id: Some(max_id),
-                row_limit: count,
-                scan_limit: 0,
-                columns: KEY_COLUMNS,
-                cursor_row: None,
-                kind: TableKind::Guarded,
-                lead: None,
+                ..page_behind(after, count, &selection)
             };
             let mut statement = page.range_statement(after, id + count);
             change(&mut statement);
@@ -247,18 +255,12 @@ mod tests {
         let database = Connection::open_in_memory().unwrap();
         database.execute_batch(SCHEMA).unwrap();
         let steps_of = |selection: &Selection| {
+            let after = RowKey { time: 5, id: 7 };
             let page = PageQuery {
-                selection,
-                seek: Seek::Start,
-                max_id: None,
-                row_limit: 0,
-                scan_limit: 0,
                 columns: SQL_LIST,
-                cursor_row: None,
-                kind: TableKind::Guarded,
-                lead: None,
+                ..page_behind(after, 2, selection)
             };
-            let statement = page.range_statement(RowKey { time: 5, id: 7 }, 9);
+            let statement = page.range_statement(after, 9);
             let explain = format!("EXPLAIN QUERY PLAN {}", statement.text);
             let mut explained = database.prepare(&explain).unwrap();
             let values = statement.parameters.iter().map(|_| 1);

@@ -347,7 +347,7 @@ impl<D: Database> ReadAhead<'_, D> {
             Either::Left((next, _)) => next,
         };
         let waiting_since = Instant::now();
-        loop {
+        let accepted = loop {
             let timeout = if pager.holds_snapshot() {
                 let reader_timeout = self.reader_timeout.unwrap_or(SNAPSHOT_TIMEOUT);
                 Some(reader_timeout.min(SNAPSHOT_TIMEOUT))
@@ -355,9 +355,7 @@ impl<D: Database> ReadAhead<'_, D> {
                 self.reader_timeout
             };
             let Some(timeout) = timeout else {
-                let accepted = writing.await?;
-                self.waited.set(waiting_since.elapsed());
-                return Ok((next, accepted));
+                break writing.await?;
             };
             let left = timeout.saturating_sub(self.last_write.get().elapsed());
             if left.is_zero() {
@@ -369,9 +367,10 @@ impl<D: Database> ReadAhead<'_, D> {
             }
             let waiting = pin!(self.database.sleep(left));
             if let Either::Left((accepted, _)) = select(writing.as_mut(), waiting).await {
-                self.waited.set(waiting_since.elapsed());
-                return Ok((next, accepted?));
+                break accepted?;
             }
-        }
+        };
+        self.waited.set(waiting_since.elapsed());
+        Ok((next, accepted))
     }
 }

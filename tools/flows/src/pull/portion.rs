@@ -249,11 +249,12 @@ impl Service {
                 Ok(None) => break,
                 Err(error) => return Err(trouble(error)),
             }
-            let last_id = part.last_id();
-            let first_id = part.first_id().map(|id| format!("{id}-"));
-            let lineage = lineage.as_deref().unwrap_or_default();
-            let file = format!("flows-{lineage}-{}", first_id.unwrap_or_default());
-            progress.show(part.flows, &file, last_id);
+            if progress.is_shown() {
+                let first_id = part.first_id().map(|id| format!("{id}-"));
+                let lineage = lineage.as_deref().unwrap_or_default();
+                let file = format!("flows-{lineage}-{}", first_id.unwrap_or_default());
+                progress.show(part.flows, &file, part.last_id());
+            }
         }
         let end = part
             .end_of_response()

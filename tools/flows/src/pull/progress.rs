@@ -47,12 +47,10 @@ impl Progress {
 
     /// Shows the flows of the current file, and its last id.
     pub(super) fn show(&self, flows: u64, file: &str, last_id: Option<i64>) {
-        if self.is_shown() {
-            let seconds = self.started.elapsed().as_secs_f64();
-            self.bar
-                .set_message(self.line(flows, seconds, file, last_id));
-            self.bar.tick();
-        }
+        let seconds = self.started.elapsed().as_secs_f64();
+        let line = self.line(flows, seconds, file, last_id);
+        self.bar.set_message(line);
+        self.bar.tick();
     }
 
     /// Shows why something is tried again.
