@@ -168,7 +168,7 @@ impl ArrowWriter {
 }
 
 /// Records that a batch has at most.
-const BATCH_ROWS: usize = 4_096;
+const BATCH_ROWS: usize = 8_192;
 
 /// Bytes of one field's text at which a batch ends.
 const BATCH_TEXT: usize = 1 << 20;

@@ -74,7 +74,7 @@ fn batches_depend_on_the_flows_alone_and_the_last_one_has_the_count() {
         .iter()
         .map(|(records, _)| records.len())
         .collect();
-    assert_eq!(sizes, [500, 4096, 4096, 4096, 4096, 3116]);
+    assert_eq!(sizes, [500, 8192, 8192, 3116]);
     let (_, before_last) = whole.batches.split_last().expect("batches");
     assert!(before_last.iter().all(|(_, metadata)| metadata.is_empty()));
     // A filter's pages hold few flows each.
@@ -83,7 +83,7 @@ fn batches_depend_on_the_flows_alone_and_the_last_one_has_the_count() {
     assert!(
         full.iter()
             .skip(1)
-            .all(|(records, _)| records.len() == 4096)
+            .all(|(records, _)| records.len() == 8192)
             && !last.0.is_empty()
     );
     // A walk that finds nothing has pages and no batch, but for the one that says so.

@@ -17,7 +17,7 @@ use crate::results::{Measure, Results, Unit, median, percentile};
 use crate::subject::{ServerProcess, Subject, flows_target, processor_seconds};
 
 /// The formats, in the order of tables and charts.
-pub(super) const FORMATS: [&str; 4] = ["json", "ndjson", "csv", "xml"];
+pub(super) const FORMATS: [&str; 5] = ["json", "ndjson", "csv", "xml", "arrow"];
 
 /// Concurrent clients.
 const CLIENTS: u64 = 8;
@@ -70,7 +70,8 @@ impl Round<'_> {
             let processor = Measure::new(format!("processor.{format}"), title, Unit::Seconds);
             let mut lengths = Vec::new();
             let by_id = self.by_id.map(|process| (Subject::BaselineById, process));
-            for (server, process) in self.servers_in_turn().chain(by_id) {
+            let servers = self.servers_in_turn().chain(by_id);
+            for (server, process) in servers.filter(|(server, _)| server.writes(format)) {
                 let before = process.processor_seconds();
                 let answer = Client::connect(process.address)?.get(&flows_target(format, ""))?;
                 let rows = self.fixture.rows as f64;
@@ -313,27 +314,33 @@ pub(super) fn check_equal_bodies(
         format!("scanned_after={middle}&limit=20001"),
         "scanned_before=3".to_owned(),
     ];
-    for target in FORMATS
-        .iter()
-        .flat_map(|format| queries.iter().map(|query| flows_target(format, query)))
-    {
-        let mut bodies = Vec::new();
-        for (_, process) in servers {
-            bodies.push(Client::connect(process.address)?.body(&target)?);
+    for format in FORMATS {
+        let servers = servers.iter().filter(|(server, _)| server.writes(format));
+        let servers: Vec<_> = servers.collect();
+        for query in &queries {
+            check_equal_body(&servers, &flows_target(format, query))?;
         }
-        for (other, (server, _)) in bodies.iter().zip(servers).skip(1) {
-            let same = bodies[0]
-                .iter()
-                .zip(other)
-                .take_while(|(a, b)| a == b)
-                .count();
-            ensure!(
-                *other == bodies[0],
-                "{target}: {} and {} differ behind byte {same}; nothing is measured",
-                servers[0].0.name(),
-                server.name()
-            );
-        }
+    }
+    Ok(())
+}
+
+fn check_equal_body(servers: &[&(Subject, ServerProcess)], target: &str) -> Result<()> {
+    let mut bodies = Vec::new();
+    for (_, process) in servers {
+        bodies.push(Client::connect(process.address)?.body(target)?);
+    }
+    for (other, (server, _)) in bodies.iter().zip(servers).skip(1) {
+        let same = bodies[0]
+            .iter()
+            .zip(other)
+            .take_while(|(a, b)| a == b)
+            .count();
+        ensure!(
+            *other == bodies[0],
+            "{target}: {} and {} differ behind byte {same}; nothing is measured",
+            servers[0].0.name(),
+            server.name()
+        );
     }
     Ok(())
 }

@@ -73,6 +73,15 @@ impl Subject {
         }
     }
 
+    /// Whether it is a server that writes the format.
+    pub(super) fn writes(self, format: &str) -> bool {
+        match self {
+            Self::Component | Self::Wasip2 => true,
+            Self::Baseline | Self::BaselineById => format != "arrow",
+            Self::Empty | Self::Shell | Self::Scan | Self::Loader | Self::Import => false,
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Component => "component",
