@@ -33,7 +33,6 @@ impl TextFormat for Csv {
     const BETWEEN: Padded = Padded::new(&[]);
     const CLOSE: &'static [u8] = b"";
     const EMPTY: &'static [u8] = b"";
-    const BEGIN_RECORD: Padded = Padded::new(&[]);
     const END_RECORD: Padded = Padded::new(&["\r\n"]);
 
     fn header(layout: &Layout) -> Option<Cow<'static, [u8]>> {

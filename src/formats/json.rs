@@ -23,7 +23,6 @@ impl TextFormat for Json {
     const CLOSE: &'static [u8] = b"]";
     const EMPTY: &'static [u8] = b"[]";
     const BLANK_BEHIND: u64 = 0;
-    const BEGIN_RECORD: Padded = Padded::new(&[]);
     const END_RECORD: Padded = Padded::new(&["}"]);
 
     #[inline(always)]

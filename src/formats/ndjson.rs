@@ -19,7 +19,6 @@ impl TextFormat for Ndjson {
     const BETWEEN: Padded = Padded::new(&[]);
     const CLOSE: &'static [u8] = b"";
     const EMPTY: &'static [u8] = b"";
-    const BEGIN_RECORD: Padded = Padded::new(&[]);
     const END_RECORD: Padded = Padded::new(&["}\n"]);
 
     #[inline(always)]

@@ -20,8 +20,6 @@ pub(super) trait TextFormat {
     const CLOSE: &'static [u8];
     /// The whole body where there is no record.
     const EMPTY: &'static [u8];
-    /// Before the values of a record.
-    const BEGIN_RECORD: Padded;
     /// Behind the values of a record.
     const END_RECORD: Padded;
 
@@ -59,50 +57,74 @@ pub(super) struct Naming {
 /// The text around the values of one field.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Label {
-    /// Before a value.
-    pub(super) before: Padded,
-    /// Behind it.
+    /// Before a value: what closes the value before it, and its own name.
+    pub(super) before: Padded<BEFORE>,
+    /// What closes the value.
     pub(super) after: Padded,
+    /// The name alone.
+    pub(super) name: &'static str,
     /// Whether the field is a record's first.
     pub(super) is_first: bool,
+    /// Whether it is the last.
+    pub(super) is_last: bool,
 }
 
 impl Label {
-    const fn new(naming: Naming, name: &str, is_first: bool) -> Self {
+    /// The label of the field `name`, which stands behind the field `previous`.
+    const fn new(
+        naming: Naming,
+        previous: Option<&str>,
+        name: &'static str,
+        is_last: bool,
+    ) -> Self {
         let Naming {
             first,
             next,
             behind,
             closing,
         } = naming;
-        let lead = if is_first { first } else { next };
         // A format whose records name no field has nothing between name and value.
-        let name = if behind.is_empty() { "" } else { name };
+        let said = if behind.is_empty() { "" } else { name };
+        let before = match (previous, closing) {
+            (None, _) => Padded::fitting(&[first, said, behind]),
+            (Some(_), None) => Padded::fitting(&[next, said, behind]),
+            (Some(previous), Some(closing)) => {
+                Padded::fitting(&[closing, previous, behind, next, said, behind])
+            }
+        };
+        let after = match closing {
+            Some(closing) => Padded::fitting(&[closing, said, behind]),
+            None => Padded::fitting(&[]),
+        };
         Self {
-            before: Padded::fitting(&[lead, name, behind]).0,
-            after: match closing {
-                Some(closing) => Padded::fitting(&[closing, name, behind]).0,
-                None => Padded::new(&[]),
-            },
-            is_first,
+            before: before.0,
+            after: after.0,
+            name,
+            is_first: previous.is_none(),
+            is_last,
         }
     }
 
     /// The labels of all columns.
     const fn all(naming: Naming) -> [Self; COLUMN_COUNT] {
-        let mut all = [Self::new(naming, "", true); COLUMN_COUNT];
+        let mut all = [Self::new(naming, None, "", false); COLUMN_COUNT];
         let (mut slots, mut columns) = (all.as_mut_slice(), COLUMNS.as_slice());
-        let mut is_first = true;
+        let mut previous = None;
         while let ([slot, more @ ..], [column, rest @ ..]) = (slots, columns) {
-            *slot = Self::new(naming, column.name, is_first);
-            (slots, columns, is_first) = (more, rest, false);
+            *slot = Self::new(naming, previous, column.name, rest.is_empty());
+            (slots, columns, previous) = (more, rest, Some(column.name));
         }
         all
     }
 
     fn of(naming: Naming, fields: &[Column]) -> Vec<Self> {
-        let named = |(i, field): (usize, &Column)| Self::new(naming, field.name, i == 0);
-        fields.iter().enumerate().map(named).collect()
+        let mut labels = Vec::with_capacity(fields.len());
+        let (mut rest, mut previous) = (fields, None);
+        while let [field, behind @ ..] = rest {
+            labels.push(Self::new(naming, previous, field.name, behind.is_empty()));
+            (rest, previous) = (behind, Some(field.name));
+        }
+        labels
     }
 }
 
@@ -154,7 +176,6 @@ impl<F: TextFormat> RecordWriter for TextWriter<F> {
         } else {
             F::BETWEEN.append_to(&mut self.out);
         }
-        F::BEGIN_RECORD.append_to(&mut self.out);
     }
 
     #[inline(always)]
@@ -216,8 +237,8 @@ impl<F: TextFormat> RecordWriter for TextWriter<F> {
     }
 }
 
-/// The longest text around a value: a column's name and four more bytes, rounded up for the copy.
-const CHUNK: usize = {
+/// The longest text before a value: two columns' names and five more bytes, rounded up for the copy.
+const BEFORE: usize = {
     let mut longest: usize = 0;
     let mut columns = COLUMNS.as_slice();
     while let [column, rest @ ..] = columns {
@@ -226,17 +247,20 @@ const CHUNK: usize = {
         }
         columns = rest;
     }
-    longest.saturating_add(4).next_multiple_of(16)
+    longest
+        .saturating_mul(2)
+        .saturating_add(5)
+        .next_multiple_of(16)
 };
 
 /// A short text at the start of a chunk: a copy of a size known when compiling.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Padded {
-    chunk: [u8; CHUNK],
+pub(super) struct Padded<const N: usize = 16> {
+    chunk: [u8; N],
     length: usize,
 }
 
-impl Padded {
+impl<const N: usize> Padded<N> {
     /// The text of these parts; in a const a text longer than the chunk does not compile.
     pub(super) const fn new(parts: &[&str]) -> Self {
         let (padded, is_whole) = Self::fitting(parts);
@@ -247,7 +271,7 @@ impl Padded {
     /// The text of the parts that the chunk has room for, and whether these are all of them. They are where a name is as
     /// long as a column's at most.
     const fn fitting(mut parts: &[&str]) -> (Self, bool) {
-        let mut chunk = [0; CHUNK];
+        let mut chunk = [0; N];
         let (mut length, mut is_whole): (usize, _) = (0, true);
         while let [part, rest @ ..] = parts {
             let (_, room) = chunk.split_at_mut(length);
@@ -265,6 +289,9 @@ impl Padded {
     /// Appends the text.
     #[inline(always)]
     pub(super) fn append_to(&self, out: &mut Vec<u8>) {
-        append(out, &self.chunk, self.length);
+        match self.chunk.first_chunk::<16>() {
+            Some(chunk) if self.length <= 16 => append(out, chunk, self.length),
+            _ => append(out, &self.chunk, self.length),
+        }
     }
 }

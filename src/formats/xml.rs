@@ -20,7 +20,7 @@ pub(super) struct Xml;
 
 impl TextFormat for Xml {
     const NAMING: Naming = Naming {
-        first: "<",
+        first: "<record><",
         next: "<",
         behind: ">",
         closing: Some("</"),
@@ -31,34 +31,35 @@ impl TextFormat for Xml {
     const EMPTY: &'static [u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<records/>";
     // The declaration has to stand first.
     const BLANK_BEHIND: u64 = 1;
-    const BEGIN_RECORD: Padded = Padded::new(&["<record>"]);
     const END_RECORD: Padded = Padded::new(&["</record>"]);
 
     #[inline(always)]
     fn fast_value(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>) {
-        element(label, out, |out| {
-            value.content().unwrap_or(value).append_to(out);
-        });
+        label.before.append_to(out);
+        value.content().unwrap_or(value).append_to(out);
+        if label.is_last {
+            label.after.append_to(out);
+        }
     }
 
     /// Text that needs no escape is copied. JSON has escaped control characters by a backslash; U+FFFE and U+FFFF
     /// start with the byte 0xEF.
     fn value(label: &Label, value: RawValue<'_>, out: &mut Vec<u8>) {
-        match value.content() {
-            None if value.bytes() == b"null" => {}
-            Some(content) if content.has_any(b"\\<>&\xEF") => {
-                element(label, out, |out| escaped(value, out));
-            }
-            _ => Self::fast_value(label, value, out),
+        if label.is_first {
+            out.extend_from_slice(b"<record>");
         }
+        if value.bytes() == b"null" {
+            return;
+        }
+        out.push(b'<');
+        out.extend_from_slice(label.name.as_bytes());
+        out.push(b'>');
+        match value.content() {
+            Some(content) if content.has_any(b"\\<>&\xEF") => escaped(value, out),
+            content => content.unwrap_or(value).append_to(out),
+        }
+        label.after.append_to(out);
     }
-}
-
-#[inline(always)]
-fn element(label: &Label, out: &mut Vec<u8>, write: impl Fn(&mut Vec<u8>)) {
-    label.before.append_to(out);
-    write(out);
-    label.after.append_to(out);
 }
 
 #[cold]

@@ -32,18 +32,68 @@ fn key(text: &[u8]) -> Option<RowKey> {
 
 /// The number before the next comma or bracket, and what is behind that.
 fn digits(text: &[u8]) -> Option<(i64, &[u8])> {
-    let mut number = 0_i64;
-    for (i, byte) in text.iter().enumerate().take(19) {
-        match byte {
-            b'0'..=b'9' => {
-                let digit = i64::from(byte.wrapping_sub(b'0'));
-                number = number.wrapping_mul(10).wrapping_add(digit);
-            }
-            b',' | b']' if i > 0 => return Some((number, text.get(i.wrapping_add(1)..)?)),
-            _ => return None,
+    let (mut number, mut rest, mut length) = (0_i64, text, 0_usize);
+    loop {
+        let (value, count) = leading_digits(eight(rest));
+        number = number
+            .wrapping_mul(*POWERS.get(count)?)
+            .wrapping_add(i64::from(value));
+        rest = rest.get(count..)?;
+        length = length.wrapping_add(count);
+        if count < 8 || length > 18 {
+            break;
         }
     }
-    None
+    match rest {
+        [b',' | b']', rest @ ..] if (1..=18).contains(&length) => Some((number, rest)),
+        _ => None,
+    }
+}
+
+/// The powers of ten up to that of eight digits.
+const POWERS: [i64; 9] = [
+    1,
+    10,
+    100,
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+];
+
+/// The first eight bytes, filled up with zeros.
+fn eight(text: &[u8]) -> [u8; 8] {
+    if let Some(bytes) = text.first_chunk() {
+        return *bytes;
+    }
+    let mut bytes = [0; 8];
+    for (to, from) in bytes.iter_mut().zip(text) {
+        *to = *from;
+    }
+    bytes
+}
+
+/// The number that the first bytes say, and how many digits it has: all of them at once.
+fn leading_digits(bytes: [u8; 8]) -> (u32, usize) {
+    let values = u64::from_le_bytes(bytes) ^ 0x3030_3030_3030_3030;
+    // The highest bit of each byte that is no digit. A carry reaches only bytes behind the first of these.
+    let others = (values | values.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080;
+    let count = others.trailing_zeros().wrapping_shr(3);
+    // Zeros before them make eight digits, of which pairs are joined, then fours, then all.
+    let ones = match count {
+        0 => 0,
+        count => values.wrapping_shl(64_u32.wrapping_sub(count.wrapping_mul(8))),
+    };
+    let join = |parts: u64, scale: u64, bits: u32| {
+        parts
+            .wrapping_mul(scale)
+            .wrapping_add(parts.wrapping_shr(bits))
+    };
+    let twos = join(ones, 10, 8) & 0x00FF_00FF_00FF_00FF;
+    let fours = join(twos, 100, 16) & 0x0000_FFFF_0000_FFFF;
+    (join(fours, 10_000, 32) as u32, count as usize)
 }
 
 #[cfg(test)]
@@ -86,6 +136,35 @@ mod tests {
             "[9999999999999999999,9,1]",
         ] {
             assert!(!in_order(packed, true), "{packed}");
+        }
+    }
+
+    #[test]
+    fn digits_end_at_any_other_byte() {
+        for length in 0..=8 {
+            for other in (0..=u8::MAX).filter(|byte| !byte.is_ascii_digit()) {
+                for tail in [0, b'9', u8::MAX] {
+                    let mut bytes = *b"90817263";
+                    let number = std::str::from_utf8(&bytes[..length]).unwrap();
+                    let expected = number.parse().unwrap_or(0);
+                    bytes[length..].fill(tail);
+                    if let Some(byte) = bytes.get_mut(length) {
+                        *byte = other;
+                    }
+                    assert_eq!(leading_digits(bytes), (expected, length), "{bytes:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_has_18_digits_at_most() {
+        for length in 1..=30 {
+            let number = "9".repeat(length);
+            let expected = number.parse().ok().filter(|_| length <= 18);
+            let text = number + ",";
+            let found = digits(text.as_bytes()).map(|(number, _)| number);
+            assert_eq!(found, expected, "{length}");
         }
     }
 
