@@ -108,23 +108,23 @@ impl Label {
     /// The labels of all columns.
     const fn all(naming: Naming) -> [Self; COLUMN_COUNT] {
         let mut all = [Self::new(naming, None, "", false); COLUMN_COUNT];
-        let (mut slots, mut columns) = (all.as_mut_slice(), COLUMNS.as_slice());
-        let mut previous = None;
-        while let ([slot, more @ ..], [column, rest @ ..]) = (slots, columns) {
-            *slot = Self::new(naming, previous, column.name, rest.is_empty());
-            (slots, columns, previous) = (more, rest, Some(column.name));
-        }
+        Self::fill(&mut all, naming, COLUMNS.as_slice());
         all
     }
 
     fn of(naming: Naming, fields: &[Column]) -> Vec<Self> {
-        let mut labels = Vec::with_capacity(fields.len());
-        let (mut rest, mut previous) = (fields, None);
-        while let [field, behind @ ..] = rest {
-            labels.push(Self::new(naming, previous, field.name, behind.is_empty()));
-            (rest, previous) = (behind, Some(field.name));
-        }
+        let mut labels = vec![Self::new(naming, None, "", false); fields.len()];
+        Self::fill(&mut labels, naming, fields);
         labels
+    }
+
+    /// Puts the label of each field in its slot.
+    const fn fill(mut slots: &mut [Self], naming: Naming, mut fields: &[Column]) {
+        let mut previous = None;
+        while let ([slot, more @ ..], [field, rest @ ..]) = (slots, fields) {
+            *slot = Self::new(naming, previous, field.name, rest.is_empty());
+            (slots, fields, previous) = (more, rest, Some(field.name));
+        }
     }
 }
 

@@ -40,7 +40,7 @@ fn digits(text: &[u8]) -> Option<(i64, &[u8])> {
             .wrapping_add(i64::from(value));
         rest = rest.get(count..)?;
         length = length.wrapping_add(count);
-        if count < 8 || length > 18 {
+        if count < 8 {
             break;
         }
     }
