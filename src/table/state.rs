@@ -59,9 +59,9 @@ impl TableState {
     /// has other indexes or statistics may be fit all the same; its plan has to be looked at.
     pub fn from_unchecked(column: &[u8]) -> Option<Self> {
         let ([content, lineage, high, max_id], rest) = integers(column)?;
-        let (objects, time): (Vec<Option<String>>, Option<String>) =
+        let (objects, kind): (Vec<Option<String>>, String) =
             serde_json::from_slice(&[b"[", rest].concat()).ok()?;
-        let is_integer = time.is_none_or(|kind| kind == "integer");
+        let is_integer = matches!(kind.as_str(), "integer" | "null");
         if !is_integer || !is_own_schema(&objects) {
             return None;
         }
@@ -140,8 +140,8 @@ fn is_own_schema(objects: &[Option<String>]) -> bool {
         };
         COLUMNS.iter().any(is_of)
     });
-    let created = count(&|sql| sql.starts_with("CREATE"));
-    let triggers = count(&|name| name.starts_with("flows_guard_"));
+    let triggers = count(&|sql| sql.starts_with("CREATETRIGGERflows_guard_"));
+    let created = count(&|sql| !sql.starts_with("CREATETRIGGER"));
     let has_guard = i64::try_from(triggers) == Ok(TRIGGER_COUNT);
     let others = created.saturating_sub(for_filters);
     (tables, indexes, others) == (1, 1, 2) && has_guard
@@ -150,6 +150,7 @@ fn is_own_schema(objects: &[Option<String>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::sql::state::{TableKind, select};
     use crate::table::SCHEMA;
 
     #[test]
@@ -171,10 +172,10 @@ mod tests {
         let objects = |sql: &str| {
             let database = rusqlite::Connection::open_in_memory().unwrap();
             database.execute_batch(sql).unwrap();
-            let objects = format!("SELECT {}", crate::db::sql::probe::SCHEMA_OBJECTS);
-            let objects: String = database.query_row(&objects, [], |row| row.get(0)).unwrap();
-            let objects: Vec<Option<String>> = serde_json::from_str(&objects).unwrap();
-            is_own_schema(&objects)
+            let select = select(TableKind::Unchecked, None, |_| String::new());
+            let column: rusqlite::Result<Vec<u8>> =
+                database.query_row(&select, [], |row| row.get(0));
+            column.is_ok_and(|column| TableState::from_unchecked(&column).is_some())
         };
         let with = |more: &str| objects(&format!("{SCHEMA}; {more}"));
         let changed = |from: &str, to: &str| {

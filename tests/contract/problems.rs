@@ -153,6 +153,13 @@ fn a_database_that_cannot_be_served_from_is_503_and_says_what_to_run() {
     server.execute("CREATE INDEX flows_time ON flows (time, id)");
     assert_eq!(server.get(FLOWS).flows(), []);
 
+    for columns in ["flows (time) WHERE time > 0", "flows (src_comp)"] {
+        let other = SCHEMA.replace("flows (time)", columns);
+        assert_ne!(other, SCHEMA);
+        let served = Database::with_sql(&other).serve();
+        problem(served.get(FLOWS), 503, "no index");
+    }
+
     // An id that is no key gives no order without an index of its own.
     let no_key = SCHEMA.replace("PRIMARY KEY", "NOT NULL");
     problem(

@@ -28,17 +28,6 @@ pub const PARTIAL_INDEX: &str = "\
         ON list.name = made.name WHERE made.type = 'index' AND list.partial = 1 \
         AND instr(?1, ' ' || made.name || ' '))";
 
-/// Whether `flows` has the index of `schema.sql`. Without it a page would read the whole table.
-pub const HAS_TIME_INDEX: &str = "\
-    EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'flows_time' AND tbl_name = 'flows' COLLATE NOCASE \
-        AND sql GLOB '*(time)')";
-
-/// What `flows` is made of, as JSON: the SQL of the table and of its indexes, and the names of its triggers. The table
-/// of statistics counts as well, since it could change a plan.
-pub const SCHEMA_OBJECTS: &str = "\
-    json((SELECT json_group_array(iif(type = 'trigger', name, sql)) FROM sqlite_schema \
-        WHERE tbl_name = 'flows' COLLATE NOCASE OR name = 'sqlite_stat1'))";
-
 /// What the operator does where `id` is not unique.
 pub const NOT_UNIQUE: &str = "the id of flows is not declared to be unique; make it the primary key of a table, \
     or CREATE UNIQUE INDEX flows_id ON flows (id)";

@@ -1,13 +1,12 @@
 //! The SQL of the table's state: what every statement of an answer brings along.
 
-use super::probe::{HAS_TIME_INDEX, SCHEMA_OBJECTS};
 use crate::table::key::RowKey;
 
 /// What is known of the table when a statement is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableKind {
-    /// Nothing. The statement reads flows only by the index of `schema.sql`, and brings along what the table is made
-    /// of. The state is NULL where that index is not there.
+    /// Nothing. The statement brings along what the table is made of. It names the index of `schema.sql`: without it
+    /// SQLite prepares no such statement, and reads no flow.
     Unchecked,
     /// It can be served, and has the guard.
     Guarded,
@@ -23,6 +22,16 @@ const MAX_ID: &str =
 /// The number of the guard's triggers.
 pub const TRIGGER_COUNT: &str = "(SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' \
     AND tbl_name = 'flows' COLLATE NOCASE AND name GLOB 'flows_guard_*')";
+
+/// The state of a table of which nothing is known: what the guard says, the largest id, the SQL of all that belongs to
+/// `flows`, and the type of the largest time. The table of statistics counts as well, since it could change a plan.
+///
+/// An instance over WASI 0.2 prepares this for each request. Each node beyond those that fit into SQLite's lookaside
+/// memory is an allocation, under a mutex of all connections: hence `max` and one aggregate. An index of that name over
+/// other columns is walked from end to end before the table is refused.
+const UNCHECKED: &str = "SELECT CAST(json_array(content, lineage, high, (SELECT max(id) FROM flows), \
+    json_group_array(sql), (SELECT typeof(max(time)) FROM flows INDEXED BY flows_time)) AS BLOB) \
+    FROM flows_guard, sqlite_schema WHERE tbl_name COLLATE NOCASE IN ('flows', 'sqlite_stat1')";
 
 /// Whether the guard is whole: its table and all its triggers, on the table that has the name `flows` now.
 pub fn is_guarded() -> String {
@@ -41,20 +50,14 @@ pub fn select(
     cursor_row: Option<RowKey>,
     bind: impl FnMut(i64) -> String,
 ) -> String {
-    if kind != TableKind::Unguarded {
-        let (triggers, condition) = match kind {
-            TableKind::Unchecked => (
-                format!(
-                    "{SCHEMA_OBJECTS}, (SELECT typeof(time) FROM flows ORDER BY time DESC LIMIT 1)"
-                ),
-                format!(" WHERE {HAS_TIME_INDEX}"),
-            ),
-            _ => (TRIGGER_COUNT.to_owned(), String::new()),
-        };
-        return format!(
-            "SELECT CAST(json_array(content, lineage, high, {MAX_ID}, {triggers}) AS BLOB) \
-             FROM flows_guard{condition}"
-        );
+    match kind {
+        TableKind::Unchecked => return UNCHECKED.to_owned(),
+        TableKind::Guarded => {
+            return format!(
+                "SELECT CAST(json_array(content, lineage, high, {MAX_ID}, {TRIGGER_COUNT}) AS BLOB) FROM flows_guard"
+            );
+        }
+        TableKind::Unguarded => {}
     }
     let key = cursor_row.map(|key| [key.time, key.id].map(bind));
     let has_cursor_row = key.map_or("1".to_owned(), |[time, id]| {

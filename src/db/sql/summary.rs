@@ -1,6 +1,5 @@
 //! The SQL of the table's state alone, and of its ends.
 
-use super::probe::HAS_TIME_INDEX;
 use super::state::{self, TableKind};
 use super::{Bound, Statement};
 
@@ -29,12 +28,8 @@ impl Statement {
             ("id", "DESC"),
         ];
         let ends: String = ends.map(|(column, order)| end(column, order)).concat();
-        let condition = match kind {
-            TableKind::Unchecked => format!(" WHERE {HAS_TIME_INDEX}"),
-            _ => String::new(),
-        };
         Self {
-            text: text + &ends + &condition,
+            text: text + &ends,
             parameters,
         }
     }
