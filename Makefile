@@ -199,7 +199,7 @@ lint: target
 	    twice=$$($(CARGO) tree --locked --quiet -p $$component --target $(WASM) -e normal,no-proc-macro -d) \
 	        && [ -z "$$twice" ] || { echo "twice in $$component: $$twice"; exit 1; }; \
 	done
-	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; $(CARGO) deny --locked check licenses bans sources; \
+	@if $(CARGO) deny --version >/dev/null 2>&1; then set -x; $(CARGO) deny --locked --workspace check licenses bans sources; \
 	    else echo 'cargo deny is left out: it is not installed (cargo install --locked cargo-deny)'; fi
 
 component: target
