@@ -32,7 +32,7 @@ impl Progress {
         reader: &mut Reader<impl Database>,
     ) -> Result<Option<usize>, DbError> {
         match self.rarest(reader).await {
-            Err(error) if error.kind == DbErrorKind::NoShortcut => Ok(None),
+            Err(error) if error.kind == DbErrorKind::NoIndex => Ok(None),
             result => result,
         }
     }

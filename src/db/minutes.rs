@@ -52,7 +52,7 @@ pub async fn read_minutes<D: Database>(
         Ok(counted)
     });
     match read.await {
-        Err(error) if error.kind == DbErrorKind::NoShortcut => Ok(None),
+        Err(error) if error.kind == DbErrorKind::NoMinutes => Ok(None),
         // Adding up flow by flow tells what overflows.
         Err(error) if error.kind == DbErrorKind::Overflow => Ok(None),
         read => read,

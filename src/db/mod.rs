@@ -149,8 +149,10 @@ pub enum DbErrorKind {
     TooLarge,
     /// A sum takes more than 64 bits.
     Overflow,
-    /// What the statement names to be quick, an index or the counts by minute, is not there. No answer needs it.
-    NoShortcut,
+    /// An index that the statement names is not there. Another statement does without.
+    NoIndex,
+    /// The counts by minute are not there. No answer needs them.
+    NoMinutes,
     /// SQLite has refused to pack a BLOB without naming it: a search finds it.
     UnnamedBlob,
     /// None of these.
@@ -225,13 +227,12 @@ impl DbError {
             "no such table: main.flows_guard",
         ]) {
             Self::guard_lost()
-        } else if says(&[
-            "no such index",
-            "no query solution",
-            "no such table: flows_per_minute",
-        ]) {
+        } else if says(&["no such index", "no query solution"]) {
             let detail = "an index has been dropped; try again";
-            Self::new(DbErrorKind::NoShortcut, detail)
+            Self::new(DbErrorKind::NoIndex, detail)
+        } else if says(&["no such table: flows_per_minute"]) {
+            let detail = "the counts by minute have been dropped; try again";
+            Self::new(DbErrorKind::NoMinutes, detail)
         } else if says(&["no such table"]) {
             Self::not_ready(
                 "the database has no table flows; load flows with `make load FILES=…`, or create \

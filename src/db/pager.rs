@@ -407,7 +407,7 @@ impl Progress {
                     self.page_rows = row_limit.checked_div(16).unwrap_or(1).max(1);
                 }
                 // An index that has been dropped is not needed. The order is the same without it.
-                Err(error) if error.kind == DbErrorKind::NoShortcut && self.lead.is_some() => {
+                Err(error) if error.kind == DbErrorKind::NoIndex && self.lead.is_some() => {
                     self.lead = None;
                 }
                 Err(error) if error.kind == DbErrorKind::UnnamedBlob => {

@@ -43,9 +43,10 @@ impl<D: Database> Reader<D> {
             self.check_long_answer().await?;
         }
         let row = match self.session.row(statement).await {
-            // The statement names the index of `schema.sql`.
+            // The check tells whether the table is fit. A statement of the guarded table then names the BLOB.
             Err(error)
-                if self.kind == TableKind::Unchecked && error.kind == DbErrorKind::NoShortcut =>
+                if self.kind == TableKind::Unchecked
+                    && matches!(error.kind, DbErrorKind::NoIndex | DbErrorKind::UnnamedBlob) =>
             {
                 return Err(DbError::guard_lost());
             }

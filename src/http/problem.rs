@@ -140,7 +140,8 @@ impl From<DbError> for Problem {
             DbErrorKind::Busy
             | DbErrorKind::Edited
             | DbErrorKind::Expired
-            | DbErrorKind::NoShortcut => Self::new(ProblemKind::Busy, detail),
+            | DbErrorKind::NoIndex
+            | DbErrorKind::NoMinutes => Self::new(ProblemKind::Busy, detail),
             DbErrorKind::Gone(parameter) => Self::new(ProblemKind::Gone, detail).of(parameter),
             DbErrorKind::TooLarge
             | DbErrorKind::UnnamedBlob

@@ -115,8 +115,8 @@ fn integers<const N: usize>(array: &[u8]) -> Option<([Option<i64>; N], &[u8])> {
 }
 
 /// Whether a table with these objects is the one that `schema.sql` makes: its id is the rowid, its index is that on
-/// `time`, and the guard is whole. Then every page has a plan that is known. Indexes for filters are named in the
-/// statements that use them, and change no other plan.
+/// `time` or on `(time, id)`, and the guard is whole. Then every page has a plan that is known. Indexes for filters are
+/// named in the statements that use them, and change no other plan.
 fn is_own_schema(objects: &[Option<String>]) -> bool {
     // Blanks and quotation marks may differ: a replacement renames its table.
     let bare = |object: &Option<String>| -> Option<String> {
@@ -132,7 +132,10 @@ fn is_own_schema(objects: &[Option<String>]) -> bool {
         sql.starts_with("CREATETABLEflows(idINTEGERPRIMARYKEY,timeINTEGERNOTNULL,")
             && !sql.contains("WITHOUT")
     });
-    let indexes = count(&|sql| sql == "CREATEINDEXflows_timeONflows(time)");
+    let indexes = count(&|sql| {
+        let columns = sql.strip_prefix("CREATEINDEXflows_timeONflows");
+        matches!(columns, Some("(time)" | "(time,id)"))
+    });
     let for_filters = count(&|sql| {
         let is_of = |column: &Column| {
             let name = column.name;
@@ -195,11 +198,15 @@ mod tests {
         ));
         assert!(with("ALTER TABLE flows ADD COLUMN more"));
         assert!(with(
+            "DROP INDEX flows_time; CREATE INDEX flows_time ON flows (time, id)"
+        ));
+        assert!(with(
             "CREATE INDEX flows_src_comp ON flows (src_comp, time);
              CREATE INDEX flows_dst_port ON flows (dst_port, time)"
         ));
         for more in [
             "CREATE INDEX mine ON flows (src_comp)",
+            "DROP INDEX flows_time; CREATE INDEX flows_time ON flows (id, time)",
             "CREATE INDEX flows_src_comp ON flows (dst_comp, time)",
             "CREATE INDEX flows_src_comp ON flows (src_comp, time) WHERE time > 0",
             "CREATE UNIQUE INDEX mine ON flows (time, id)",

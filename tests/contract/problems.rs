@@ -184,7 +184,12 @@ fn an_id_that_need_not_be_unique_or_an_integer_is_refused() {
 
     let loose = ordered.replace("INTEGER PRIMARY KEY", "INT PRIMARY KEY");
     assert_ne!(loose, ordered);
-    for (value, kind) in [("NULL", "null"), ("'a'", "text"), ("1.5", "real")] {
+    for (value, kind) in [
+        ("NULL", "null"),
+        ("'a'", "text"),
+        ("x'ff'", "blob"),
+        ("1.5", "real"),
+    ] {
         let server = Database::with_sql(&loose).serve();
         server.execute(&format!(
             "INSERT INTO flows VALUES ({value}, 3, 0, 'C1', 'N1', 'C2', '443', 6, 1, 52)"
@@ -201,6 +206,7 @@ fn a_time_that_is_no_integer_is_refused_and_never_passed_over() {
         ("NULL", "null"),
         ("'3'", "text"),
         ("x'00'", "blob"),
+        ("x'ff'", "blob"),
         ("1.5", "real"),
     ] {
         let server = Database::with_sql(&loose).serve();

@@ -540,7 +540,9 @@ mod tests {
     fn every_page_walks_the_intended_index_and_never_sorts() {
         let foreign = SCHEMA.replace("\n);", "\n) WITHOUT ROWID;");
         assert_ne!(foreign, SCHEMA);
-        for schema in [SCHEMA, &foreign] {
+        let with_id = SCHEMA.replace("flows (time)", "flows (time, id)");
+        assert_ne!(with_id, SCHEMA);
+        for schema in [SCHEMA, &foreign, &with_id] {
             for (text, steps) in plans(schema) {
                 let walked: Vec<_> = steps
                     .iter()

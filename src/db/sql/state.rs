@@ -5,8 +5,8 @@ use crate::table::key::RowKey;
 /// What is known of the table when a statement is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableKind {
-    /// Nothing. The statement brings along what the table is made of. It names the index of `schema.sql`: without it
-    /// SQLite prepares no such statement, and reads no flow.
+    /// Nothing. The statement brings along what the table is made of. It names the index of `schema.sql`: SQLite
+    /// prepares it for no table, and for no view, without an index of that name.
     Unchecked,
     /// It can be served, and has the guard.
     Guarded,
@@ -27,8 +27,10 @@ pub const TRIGGER_COUNT: &str = "(SELECT count(*) FROM sqlite_schema WHERE type 
 /// `flows`, and the type of the largest time. The table of statistics counts as well, since it could change a plan.
 ///
 /// An instance over WASI 0.2 prepares this for each request. Each node beyond those that fit into SQLite's lookaside
-/// memory is an allocation, under a mutex of all connections: hence `max` and one aggregate. An index of that name over
-/// other columns is walked from end to end before the table is refused.
+/// memory is an allocation, under a mutex of all connections: hence `max` and one aggregate.
+///
+/// An index of that name over other columns does not help: each such request reads the whole table, once for this and
+/// once for its page, before the check.
 const UNCHECKED: &str = "SELECT CAST(json_array(content, lineage, high, (SELECT max(id) FROM flows), \
     json_group_array(sql), (SELECT typeof(max(time)) FROM flows INDEXED BY flows_time)) AS BLOB) \
     FROM flows_guard, sqlite_schema WHERE tbl_name COLLATE NOCASE IN ('flows', 'sqlite_stat1')";
