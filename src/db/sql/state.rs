@@ -27,7 +27,8 @@ pub const TRIGGER_COUNT: &str = "(SELECT count(*) FROM sqlite_schema WHERE type 
 /// `flows`, and the type of the largest time. The table of statistics counts as well, since it could change a plan.
 ///
 /// An instance over WASI 0.2 prepares this for each request. Each node beyond those that fit into SQLite's lookaside
-/// memory is an allocation, under a mutex of all connections: hence `max` and one aggregate.
+/// memory is an allocation, under a mutex of all connections: hence `max` and one aggregate. No view gets this far, since
+/// it has no index.
 ///
 /// An index of that name over other columns does not help: each such request reads the whole table, once for this and
 /// once for its page, before the check.
@@ -53,19 +54,18 @@ pub fn select(
     bind: impl FnMut(i64) -> String,
 ) -> String {
     match kind {
-        TableKind::Unchecked => return UNCHECKED.to_owned(),
-        TableKind::Guarded => {
-            return format!(
-                "SELECT CAST(json_array(content, lineage, high, {MAX_ID}, {TRIGGER_COUNT}) AS BLOB) FROM flows_guard"
-            );
+        TableKind::Unchecked => UNCHECKED.to_owned(),
+        TableKind::Guarded => format!(
+            "SELECT CAST(json_array(content, lineage, high, {MAX_ID}, {TRIGGER_COUNT}) AS BLOB) FROM flows_guard"
+        ),
+        TableKind::Unguarded => {
+            let key = cursor_row.map(|key| [key.time, key.id].map(bind));
+            let has_cursor_row = key.map_or("1".to_owned(), |[time, id]| {
+                format!("EXISTS (SELECT 1 FROM flows WHERE time = {time} AND id = {id})")
+            });
+            format!(
+                "SELECT CAST(json_array(data_version, {MAX_ID}, {has_cursor_row}) AS BLOB) FROM pragma_data_version"
+            )
         }
-        TableKind::Unguarded => {}
     }
-    let key = cursor_row.map(|key| [key.time, key.id].map(bind));
-    let has_cursor_row = key.map_or("1".to_owned(), |[time, id]| {
-        format!("EXISTS (SELECT 1 FROM flows WHERE time = {time} AND id = {id})")
-    });
-    format!(
-        "SELECT CAST(json_array(data_version, {MAX_ID}, {has_cursor_row}) AS BLOB) FROM pragma_data_version"
-    )
 }
