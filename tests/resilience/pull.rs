@@ -61,16 +61,35 @@ impl Target {
         Ok(last)
     }
 
-    /// Starts a process that pulls.
-    fn start(&self, server: &TestServer, more: &[&str]) -> Child {
-        Command::new(std::env::current_exe().expect("this binary"))
+    /// Pulls once from an address of another server.
+    fn pull_from(
+        &self,
+        address: SocketAddr,
+        server: &TestServer,
+        more: &[&str],
+    ) -> Result<(), Failure> {
+        let mut arguments = self.arguments(server, more);
+        arguments[0] = format!("http://{address}");
+        let request = Pull::from_arguments(&arguments).expect("arguments");
+        pull(&request, &AtomicBool::new(false), |_| Ok(()))
+    }
+
+    /// A process that pulls.
+    fn process(&self, server: &TestServer, more: &[&str]) -> Command {
+        let mut process = Command::new(std::env::current_exe().expect("this binary"));
+        process
             .args(["pull_process", "--exact", "--ignored", "--nocapture"])
             .env(ARGUMENTS, self.arguments(server, more).join("\n"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("this binary again")
+            .stderr(Stdio::null());
+        process
+    }
+
+    /// Starts a process that pulls.
+    fn start(&self, server: &TestServer, more: &[&str]) -> Child {
+        let process = self.process(server, more).spawn();
+        process.expect("this binary again")
     }
 
     /// The files and what they hold, by name.
@@ -301,12 +320,15 @@ fn read_head(connection: &mut TcpStream) -> String {
 }
 
 /// Answers each connection by the next of `answers`, and each one behind them by a redirect to `server`.
-fn unreliable(server: &TestServer, answers: &'static [&'static str]) -> SocketAddr {
+fn unreliable<A>(server: &TestServer, answers: A) -> SocketAddr
+where
+    A: IntoIterator<Item: Into<String>, IntoIter: Send + 'static>,
+{
+    let mut answers = answers.into_iter();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let real = server.address();
     std::thread::spawn(move || {
-        let mut answers = answers.iter();
         for connection in listener.incoming() {
             let mut connection = connection.expect("a connection");
             let head = read_head(&mut connection);
@@ -314,9 +336,7 @@ fn unreliable(server: &TestServer, answers: &'static [&'static str]) -> SocketAd
             let redirect = format!(
                 "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{real}{target}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             );
-            let answer = answers
-                .next()
-                .map_or(redirect, |answer| (*answer).to_owned());
+            let answer = answers.next().map_or(redirect, Into::into);
             // The client may have gone.
             _ = connection.write_all(answer.as_bytes());
         }
@@ -329,7 +349,7 @@ fn a_server_that_refuses_cuts_and_redirects_is_asked_until_it_answers() {
     let (server, target) = (Database::generated(500).serve(), Target::new());
     let address = unreliable(
         &server,
-        &[
+        [
             "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             "",
             "HTTP/1.1 200 OK\r\nContent-Le",
@@ -337,11 +357,69 @@ fn a_server_that_refuses_cuts_and_redirects_is_asked_until_it_answers() {
             "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad",
         ],
     );
-    let mut arguments = target.arguments(&server, &["--max-rows", "200"]);
-    arguments[0] = format!("http://{address}");
-    let request = Pull::from_arguments(&arguments).expect("arguments");
-    pull(&request, &AtomicBool::new(false), |_| Ok(())).expect("a pull");
+    target
+        .pull_from(address, &server, &["--max-rows", "200"])
+        .expect("a pull");
     assert_eq!(target.ids(), stored(&server.database));
+}
+
+/// An answer with a body.
+fn answer(head: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+#[test]
+fn a_server_that_says_to_come_back_too_late_is_not_asked_sooner() {
+    let (server, target) = (Database::generated(10).serve(), Target::new());
+    let busy = answer("503 Service Unavailable\r\nRetry-After: 600", "");
+    let refused = target.pull_from(unreliable(&server, [busy]), &server, &["--retry-for", "2s"]);
+    assert!(
+        matches!(&refused, Err(Failure::Pull(error)) if error.to_string().contains("503")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn the_token_goes_to_the_server_that_it_is_for() {
+    let (server, target) = (Database::generated(10).serve(), Target::new());
+    let file = target.folder.path().join("token");
+    fs::write(&file, "secret\n").expect("a file");
+    let file = file.display().to_string();
+    let more = ["--token-file", &file];
+    let none: [&str; 0] = [];
+    let refused = target.pull_from(unreliable(&server, none), &server, &more);
+    let Err(Failure::Pull(error)) = refused else {
+        panic!("another server is not asked: {refused:?}");
+    };
+    assert!(
+        format!("{error:#}").contains("which the token is not for"),
+        "{error:#}"
+    );
+    // Within the server a redirect is followed.
+    let moved = answer("307 Temporary Redirect\r\nLocation: /elsewhere", "");
+    let flows = answer(
+        "200 OK\r\nFlow-Lineage: 00000000000000aa\r\nFlow-Watermark: 2",
+        "{\"end\":true,\"count\":0,\"watermark\":2}\n",
+    );
+    target
+        .pull_from(unreliable(&server, [moved, flows]), &server, &more)
+        .expect("a pull of no flow");
+}
+
+#[test]
+fn a_command_does_not_get_the_token() {
+    let server = Database::generated(10).serve_with(&[("api_token", "secret")]);
+    let target = Target::new();
+    let seen = target.folder.path().join("seen");
+    let command = format!("echo \"($FLOWS_TOKEN)\" >'{}'", seen.display());
+    let pulled = target
+        .process(&server, &["--then", &command])
+        .env("FLOWS_TOKEN", "secret")
+        .status()
+        .expect("this binary again");
+    assert!(pulled.success(), "{pulled}");
+    assert_eq!(fs::read_to_string(&seen).expect("what it saw"), "()\n");
 }
 
 /// Answers `stalls` connections by `answer` and says no more. The next ones reach `server`.
@@ -428,7 +506,7 @@ fn what_came_before_a_server_stalled_is_not_asked_for_again() {
 #[test]
 fn what_is_no_answer_of_the_service_is_refused_and_stored_nowhere() {
     let server = Database::generated(10).serve();
-    let head = "HTTP/1.1 200 OK\r\nFlow-Lineage: 00000000000000aa\r\nFlow-Watermark: 2\r\nConnection: close\r\n";
+    let head = "200 OK\r\nFlow-Lineage: 00000000000000aa\r\nFlow-Watermark: 2";
     for (body, said) in [
         ("<html>", "cut off behind 0 flows"),
         ("<html>\n", "what is no flow: <html>"),
@@ -447,16 +525,9 @@ fn what_is_no_answer_of_the_service_is_refused_and_stored_nowhere() {
             "the answer ends at Some(3)",
         ),
     ] {
-        let answer: &'static str = {
-            let length = body.len();
-            Box::leak(format!("{head}Content-Length: {length}\r\n\r\n{body}").into_boxed_str())
-        };
-        let answers: &'static [&'static str] = Box::leak(vec![answer].into_boxed_slice());
         let target = Target::new();
-        let mut arguments = target.arguments(&server, &["--retry-for", "0s"]);
-        arguments[0] = format!("http://{}", unreliable(&server, answers));
-        let request = Pull::from_arguments(&arguments).expect("arguments");
-        let failed = pull(&request, &AtomicBool::new(false), |_| Ok(()));
+        let address = unreliable(&server, [answer(head, body)]);
+        let failed = target.pull_from(address, &server, &["--retry-for", "0s"]);
         let Err(Failure::Pull(error)) = failed else {
             panic!("{body}: {failed:?}");
         };
@@ -468,19 +539,13 @@ fn what_is_no_answer_of_the_service_is_refused_and_stored_nowhere() {
 #[test]
 fn a_service_that_has_more_and_sends_none_is_not_asked_for_ever() {
     let server = Database::generated(10).serve();
-    let end = "{\"end\":true,\"count\":0,\"watermark\":-9223372036854775808}\n";
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\nFlow-Lineage: 00000000000000aa\r\nFlow-Watermark: -9223372036854775808\r\n\
-         Link: <flows.ndjson?cursor=x>; rel=\"next\"\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{end}",
-        end.len()
+    let answer = answer(
+        "200 OK\r\nFlow-Lineage: 00000000000000aa\r\nFlow-Watermark: -9223372036854775808\r\n\
+         Link: <flows.ndjson?cursor=x>; rel=\"next\"",
+        "{\"end\":true,\"count\":0,\"watermark\":-9223372036854775808}\n",
     );
-    let answer: &'static str = Box::leak(answer.into_boxed_str());
     let target = Target::new();
-    let mut arguments = target.arguments(&server, &[]);
-    let address = unreliable(&server, Box::leak(vec![answer].into_boxed_slice()));
-    arguments[0] = format!("http://{address}");
-    let request = Pull::from_arguments(&arguments).expect("arguments");
-    let failed = pull(&request, &AtomicBool::new(false), |_| Ok(()));
+    let failed = target.pull_from(unreliable(&server, [answer]), &server, &[]);
     assert!(
         matches!(&failed, Err(Failure::Pull(error)) if error.to_string().contains("sends none")),
         "{failed:?}"
@@ -545,6 +610,93 @@ fn flows_that_were_edited_stop_a_pull_or_begin_another_set_of_files() {
         new.as_str(),
         server.get("/api/v1/stream/flows.ndjson").ok().text()
     );
+}
+
+#[test]
+fn a_410_that_does_not_name_the_lineage_begins_nothing_again() {
+    let (server, target) = (Database::generated(100).serve(), Target::new());
+    target.pull(&server, &[]).expect("a pull");
+    let before = target.files();
+    let more = ["--on-replace", "restart"];
+    // A copy of the table that lags, and then has caught up.
+    let lags = answer(
+        "410 Gone",
+        "{\"parameter\":\"after_id\",\"detail\":\"beyond\"}",
+    );
+    target
+        .pull_from(unreliable(&server, [lags]), &server, &more)
+        .expect("a pull");
+    assert_eq!(target.files(), before);
+    // Not the service's.
+    for body in ["", "{}", "<html>"] {
+        let gone = answer("410 Gone", body);
+        let refused = target.pull_from(unreliable(&server, [gone]), &server, &more);
+        assert!(matches!(refused, Err(Failure::Pull(_))), "{refused:?}");
+        assert_eq!(target.files(), before);
+    }
+    assert_eq!(target.pull(&server, &[]).expect("a pull").flows, 0);
+}
+
+/// What the service answers where the lineage of a pull has ended.
+fn ended() -> String {
+    answer(
+        "410 Gone",
+        "{\"parameter\":\"lineage\",\"detail\":\"ended\"}",
+    )
+}
+
+#[test]
+fn a_lineage_that_comes_back_is_refused_and_its_files_stay() {
+    let (server, target) = (Database::generated(100).serve(), Target::new());
+    target.pull(&server, &[]).expect("a pull");
+    let before = target.files();
+    let more = ["--on-replace", "restart"];
+    let refused = target.pull_from(unreliable(&server, [ended()]), &server, &more);
+    let Err(Failure::Pull(error)) = refused else {
+        panic!("the same flows are not pulled twice: {refused:?}");
+    };
+    assert!(error.to_string().contains("already"), "{error:#}");
+    assert_eq!(target.files(), before);
+}
+
+#[test]
+fn what_others_made_in_the_folder_stays() {
+    let (server, target) = (Database::generated(100).serve(), Target::new());
+    fs::create_dir(target.out()).expect("a folder");
+    let others = target.out().join("other.part");
+    fs::write(&others, "half").expect("a write");
+    target
+        .pull(&server, &["--then", "mv {} {}.kept"])
+        .expect("a pull");
+    let before = target.files();
+    assert!(before.keys().all(|name| name.ends_with(".kept")));
+    // Another set of files begins, and the pull ends before its first.
+    server.execute("UPDATE flows SET byte_count = 1 WHERE id = 7");
+    let answers = [ended(), answer("404 Not Found", "")];
+    let more = ["--on-replace", "restart"];
+    target
+        .pull_from(unreliable(&server, answers), &server, &more)
+        .expect_err("nothing there");
+    target.pull(&server, &[]).expect("a pull");
+    let after = target.files();
+    assert_eq!(after.len(), 2, "{:?}", after.keys());
+    assert!(before.keys().all(|name| after.contains_key(name)));
+    assert!(others.exists());
+}
+
+#[test]
+fn a_pull_that_has_to_end_hands_one_file_over_and_no_more() {
+    let (server, target) = (Database::generated(300).serve(), Target::new());
+    target
+        .pull(&server, &["--max-rows", "100"])
+        .expect("a pull");
+    let taken = target.folder.path().join("taken");
+    let command = format!("echo {{}} >>'{}'", taken.display());
+    let arguments = target.arguments(&server, &["--then", &command]);
+    let request = Pull::from_arguments(arguments).expect("arguments");
+    pull(&request, &AtomicBool::new(true), |_| Ok(())).expect("an end");
+    let handed = fs::read_to_string(&taken).expect("what was taken");
+    assert_eq!(handed.lines().count(), 1, "{handed}");
 }
 
 #[test]

@@ -34,6 +34,9 @@ use state::{Folder, StoredFile};
 /// How often a wait looks whether it has to end.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The variable of the environment that has the access token.
+const TOKEN: &str = "FLOWS_TOKEN";
+
 /// What to pull, where to, and what becomes of it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Pull {
@@ -291,7 +294,7 @@ fn pull_once(
 ) -> Result<Pulled, Failure> {
     let mut progress = Progress::new();
     let mut pulled = Pulled::default();
-    hand_over(request, folder)?;
+    hand_over(request, folder, stop)?;
     while !stop.load(Ordering::Relaxed) {
         let fetched = service.fetch(folder, stop, &mut progress);
         let Portion {
@@ -318,7 +321,7 @@ fn pull_once(
             pulled.files.push(name.clone());
         }
         folder.advance(lineage, watermark, file)?;
-        hand_over(request, folder)?;
+        hand_over(request, folder, stop)?;
         if !more {
             break;
         }
@@ -329,8 +332,8 @@ fn pull_once(
     Ok(pulled)
 }
 
-/// Hands over every file that has not been, the oldest first.
-fn hand_over(request: &Pull, folder: &mut Folder) -> Result<(), Failure> {
+/// Hands over every file that has not been, the oldest first, or ends behind the current one.
+fn hand_over(request: &Pull, folder: &mut Folder, stop: &AtomicBool) -> Result<(), Failure> {
     let Some(command) = &request.then else {
         return Ok(());
     };
@@ -342,6 +345,9 @@ fn hand_over(request: &Pull, folder: &mut Folder) -> Result<(), Failure> {
             Failure::Command(error.context(format!("{} is not handed over", path.display())))
         })?;
         folder.set_loaded(place)?;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
     }
     Ok(())
 }
@@ -353,7 +359,7 @@ fn token(request: &Pull) -> Result<Option<String>> {
             let text = std::fs::read_to_string(path);
             Some(text.with_context(|| format!("cannot read {}", path.display()))?)
         }
-        None => std::env::var("FLOWS_TOKEN").ok(),
+        None => std::env::var(TOKEN).ok(),
     };
     let token = token.map(|token| token.trim().to_owned());
     match token {

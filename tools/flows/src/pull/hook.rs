@@ -5,9 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::TOKEN;
 use super::state::StoredFile;
 
-/// Runs `command` for a file.
+/// Runs `command` for a file. It does not get the token.
 ///
 /// # Errors
 /// It cannot be run, or does not exit with 0.
@@ -16,6 +17,7 @@ pub(super) fn run(command: &str, path: &Path, file: &StoredFile) -> Result<()> {
     let status = Command::new("sh")
         .arg("-c")
         .arg(command.replace("{}", &quoted))
+        .env_remove(TOKEN)
         .env("FLOWS_FILE", path)
         .env("FLOWS_COUNT", file.flows.to_string())
         .env("FLOWS_FIRST_ID", file.first_id.to_string())

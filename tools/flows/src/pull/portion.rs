@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result, anyhow};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Response, StatusCode, Url};
 use tokio::runtime::{self, Runtime};
 
@@ -18,6 +19,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The longest of these pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Redirects that are followed, one behind the other.
+const REDIRECTS: usize = 10;
 
 /// Bytes of a problem that are read.
 const PROBLEM_BYTES: usize = 64 * 1024;
@@ -73,7 +77,13 @@ impl Service {
             .enable_all()
             .build()
             .context("cannot start")?;
+        let token = token(request)?;
+        let redirects = match token {
+            Some(_) => Policy::custom(follow_in_origin),
+            None => Policy::limited(REDIRECTS),
+        };
         let client = Client::builder()
+            .redirect(redirects)
             .connect_timeout(request.read_timeout)
             .read_timeout(request.read_timeout)
             .user_agent(concat!("flows/", env!("CARGO_PKG_VERSION")))
@@ -83,7 +93,7 @@ impl Service {
             runtime,
             client,
             request: request.clone(),
-            token: token(request)?,
+            token,
         })
     }
 
@@ -115,7 +125,7 @@ impl Service {
         loop {
             let before = after_id;
             let url = self.url_behind(after_id, max_rows - part.flows, lineage.as_deref())?;
-            let asked = self.ask(url, &mut part, &mut lineage, progress);
+            let asked = self.ask(url, folder, &mut part, &mut lineage, progress);
             let asked = self.runtime.block_on(asked);
             after_id = part.last_id().map_or(after_id, |last| last.max(after_id));
             let (error, at_least) = match asked {
@@ -150,7 +160,7 @@ impl Service {
                 (since, pause) = (Instant::now(), FIRST_PAUSE);
             }
             let left = retry_for.saturating_sub(since.elapsed());
-            if left.is_zero() {
+            if left.is_zero() || at_least.is_some_and(|at_least| at_least > left) {
                 return Err(Trouble::Final(error));
             }
             progress.say(format!("{error:#}; trying again"));
@@ -217,6 +227,7 @@ impl Service {
     async fn ask(
         &self,
         url: Url,
+        folder: &Folder,
         part: &mut PartFile,
         lineage: &mut Option<String>,
         progress: &Progress,
@@ -240,6 +251,13 @@ impl Service {
                 return Err(Trouble::Gone(anyhow!(
                     "the lineage {known} has ended, it is {current}"
                 )));
+            }
+            // Its flows would come a second time, under names that are taken.
+            None if folder.has_files_of(&current) => {
+                return Err(anyhow!(
+                    "the folder has files of the lineage {current} already: pull into another folder"
+                )
+                .into());
             }
             _ => *lineage = Some(current),
         }
@@ -268,6 +286,22 @@ impl Service {
         }
         Ok((watermark, more))
     }
+}
+
+/// Follows a redirect where the token may go. The client itself takes the token out of the first request to another
+/// server alone, not out of those that this one redirects to.
+fn follow_in_origin(attempt: Attempt) -> Action {
+    let is_other = attempt
+        .previous()
+        .first()
+        .is_some_and(|asked| asked.origin() != attempt.url().origin());
+    if is_other {
+        let origin = attempt.url().origin().ascii_serialization();
+        return attempt.error(format!(
+            "a redirect leads to {origin}, which the token is not for"
+        ));
+    }
+    Policy::limited(REDIRECTS).redirect(attempt)
 }
 
 /// What a connection that fails means.
@@ -301,7 +335,13 @@ async fn refused(mut response: Response) -> Trouble {
         None => anyhow!("the service says {status}"),
     };
     match status {
-        StatusCode::GONE => Trouble::Gone(error),
+        // The lineage is asked for with each `after_id`. A 410 that names the id comes from a table of this lineage
+        // that has less: a replica that lags, or an older copy. Any other is not the service's.
+        StatusCode::GONE => match problem["parameter"].as_str() {
+            Some("lineage") => Trouble::Gone(error),
+            Some("after_id") => Trouble::Again(error, None),
+            _ => Trouble::Final(error),
+        },
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
             Trouble::Again(error, at_least)
         }

@@ -142,7 +142,7 @@ impl Folder {
     fn remove_leftovers(&self) -> Result<()> {
         for name in names(&self.path)? {
             let is_known = self.state.files.iter().any(|file| file.name == name);
-            if name.ends_with(PART) || (!is_known && self.is_ahead(&name)) {
+            if is_part(&name) || (!is_known && self.is_ahead(&name)) {
                 let path = self.path(&name);
                 fs::remove_file(&path)
                     .with_context(|| format!("cannot remove {}", path.display()))?;
@@ -159,8 +159,15 @@ impl Folder {
         match (&self.state.lineage, self.state.watermark) {
             (Some(current), Some(watermark)) => lineage == current && first_id > watermark,
             // The first file of a lineage brings both.
-            _ => true,
+            _ => !self.has_files_of(lineage),
         }
+    }
+
+    /// Whether flows of a lineage have been stored.
+    pub(super) fn has_files_of(&self, lineage: &str) -> bool {
+        let begin = format!("flows-{lineage}-");
+        let mut files = self.state.files.iter();
+        files.any(|file| file.name.starts_with(&begin))
     }
 
     /// The path of a file in the folder.
@@ -237,6 +244,12 @@ fn shown(url: &Url) -> String {
     let mut url = url.clone();
     let _ = url.set_password(None);
     url.into()
+}
+
+/// Whether a file of this name is one of a pull's own that is not whole.
+fn is_part(name: &str) -> bool {
+    let whole = name.strip_suffix(PART);
+    whole.is_some_and(|whole| whole == STATE || whole.starts_with(".flows."))
 }
 
 /// What the name of a file tells: `flows-LINEAGE-FIRST-LAST.ENDING`. Ids may be negative.
