@@ -1,6 +1,7 @@
 //! `flows pull` while everything goes wrong: each flow is in one file, or the pull says that it is not.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -64,7 +65,7 @@ impl Target {
     /// Pulls once from an address of another server.
     fn pull_from(
         &self,
-        address: SocketAddr,
+        address: impl Display,
         server: &TestServer,
         more: &[&str],
     ) -> Result<(), Failure> {
@@ -336,7 +337,12 @@ where
             let redirect = format!(
                 "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{real}{target}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             );
-            let answer = answers.next().map_or(redirect, Into::into);
+            // Where the progress is shown, this is asked first.
+            let is_extent = target.contains("/extent");
+            let answer = match is_extent {
+                true => redirect,
+                false => answers.next().map_or(redirect, Into::into),
+            };
             // The client may have gone.
             _ = connection.write_all(answer.as_bytes());
         }
@@ -381,21 +387,25 @@ fn a_server_that_says_to_come_back_too_late_is_not_asked_sooner() {
 }
 
 #[test]
-fn the_token_goes_to_the_server_that_it_is_for() {
+fn a_token_or_password_goes_to_the_server_that_it_is_for() {
     let (server, target) = (Database::generated(10).serve(), Target::new());
     let file = target.folder.path().join("token");
     fs::write(&file, "secret\n").expect("a file");
     let file = file.display().to_string();
     let more = ["--token-file", &file];
-    let none: [&str; 0] = [];
-    let refused = target.pull_from(unreliable(&server, none), &server, &more);
-    let Err(Failure::Pull(error)) = refused else {
-        panic!("another server is not asked: {refused:?}");
-    };
-    assert!(
-        format!("{error:#}").contains("which the token is not for"),
-        "{error:#}"
-    );
+    let other: [&str; 0] = [];
+    let address = unreliable(&server, other);
+    let with_token = target.pull_from(address, &server, &more);
+    let with_password = target.pull_from(format!("me:secret@{address}"), &server, &[]);
+    for refused in [with_token, with_password] {
+        let Err(Failure::Pull(error)) = refused else {
+            panic!("another server is not asked: {refused:?}");
+        };
+        assert!(
+            format!("{error:#}").contains("which the token or password is not for"),
+            "{error:#}"
+        );
+    }
     // Within the server a redirect is followed.
     let moved = answer("307 Temporary Redirect\r\nLocation: /elsewhere", "");
     let flows = answer(
@@ -624,8 +634,14 @@ fn a_410_that_does_not_name_the_lineage_begins_nothing_again() {
         "{\"parameter\":\"after_id\",\"detail\":\"beyond\"}",
     );
     target
-        .pull_from(unreliable(&server, [lags]), &server, &more)
+        .pull_from(unreliable(&server, [lags.clone()]), &server, &more)
         .expect("a pull");
+    assert_eq!(target.files(), before);
+    // One that does not catch up.
+    let lags: Vec<_> = std::iter::repeat_n(lags, 50).collect();
+    let more = ["--on-replace", "restart", "--retry-for", "1s"];
+    let behind = target.pull_from(unreliable(&server, lags), &server, &more);
+    assert!(matches!(behind, Err(Failure::Replaced(_))), "{behind:?}");
     assert_eq!(target.files(), before);
     // Not the service's.
     for body in ["", "{}", "<html>"] {
@@ -657,6 +673,15 @@ fn a_lineage_that_comes_back_is_refused_and_its_files_stay() {
     };
     assert!(error.to_string().contains("already"), "{error:#}");
     assert_eq!(target.files(), before);
+    // The answer that said so was another server's.
+    assert_eq!(target.pull(&server, &[]).expect("a pull").flows, 0);
+    // One that says so for ever is not asked for ever.
+    let ended: Vec<_> = std::iter::repeat_n(ended(), 50).collect();
+    let refused = target.pull_from(unreliable(&server, ended), &server, &more);
+    assert!(
+        matches!(&refused, Err(Failure::Pull(error)) if error.to_string().contains("410")),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -677,7 +702,7 @@ fn what_others_made_in_the_folder_stays() {
     target
         .pull_from(unreliable(&server, answers), &server, &more)
         .expect_err("nothing there");
-    target.pull(&server, &[]).expect("a pull");
+    target.pull(&server, &more).expect("a pull");
     let after = target.files();
     assert_eq!(after.len(), 2, "{:?}", after.keys());
     assert!(before.keys().all(|name| after.contains_key(name)));

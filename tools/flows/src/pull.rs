@@ -306,12 +306,17 @@ fn pull_once(
             Ok(portion) => portion,
             Err(Trouble::Stopped) => break,
             Err(Trouble::Gone(_)) if request.on_replace == OnReplace::Restart => {
-                folder.restart()?;
+                folder.restart();
                 continue;
             }
             Err(Trouble::Gone(error)) => {
                 return Err(Failure::Replaced(error.context(
                     "what was pulled is no longer what the service has; --on-replace restart begins again",
+                )));
+            }
+            Err(Trouble::Behind(error)) => {
+                return Err(Failure::Replaced(error.context(
+                    "the service has less than was pulled: a replica that lags, or an older copy of the table",
                 )));
             }
             Err(Trouble::Again(error, _) | Trouble::Final(error)) => return Err(error.into()),

@@ -46,6 +46,8 @@ pub(super) enum Trouble {
     Final(Error),
     /// The flows that it follows are no longer those of the service.
     Gone(Error),
+    /// The service has less than what was pulled, under the same lineage. It may catch up.
+    Behind(Error),
     /// The pull has to end.
     Stopped,
 }
@@ -78,9 +80,11 @@ impl Service {
             .build()
             .context("cannot start")?;
         let token = token(request)?;
-        let redirects = match token {
-            Some(_) => Policy::custom(follow_in_origin),
-            None => Policy::limited(REDIRECTS),
+        let url = &request.url;
+        let has_secret = token.is_some() || !url.username().is_empty() || url.password().is_some();
+        let redirects = match has_secret {
+            true => Policy::custom(follow_in_origin),
+            false => Policy::limited(REDIRECTS),
         };
         let client = Client::builder()
             .redirect(redirects)
@@ -103,7 +107,7 @@ impl Service {
     /// See [`Trouble`]. What can be tried again has been, as long as the request says.
     pub(super) fn fetch(
         &self,
-        folder: &Folder,
+        folder: &mut Folder,
         stop: &AtomicBool,
         progress: &mut Progress,
     ) -> Result<Portion, Trouble> {
@@ -128,7 +132,7 @@ impl Service {
             let asked = self.ask(url, folder, &mut part, &mut lineage, progress);
             let asked = self.runtime.block_on(asked);
             after_id = part.last_id().map_or(after_id, |last| last.max(after_id));
-            let (error, at_least) = match asked {
+            let (trouble, at_least) = match asked {
                 // With filters the service looks at a million rows at a time.
                 Ok((watermark, true))
                     if part.flows < max_rows
@@ -145,6 +149,7 @@ impl Service {
                 Ok((watermark, more)) => {
                     let lineage = lineage.context("the service names no lineage of its flows")?;
                     progress.end(part.flows);
+                    folder.begin(&lineage)?;
                     return Ok(Portion {
                         file: part.store(folder, &lineage)?,
                         watermark,
@@ -152,7 +157,8 @@ impl Service {
                         more,
                     });
                 }
-                Err(Trouble::Again(error, at_least)) => (error, at_least),
+                Err(Trouble::Again(error, at_least)) => (Trouble::Final(error), at_least),
+                Err(trouble @ Trouble::Behind(_)) => (trouble, None),
                 Err(trouble) => return Err(trouble),
             };
             // What has come is kept, and the rest is asked for.
@@ -161,9 +167,11 @@ impl Service {
             }
             let left = retry_for.saturating_sub(since.elapsed());
             if left.is_zero() || at_least.is_some_and(|at_least| at_least > left) {
-                return Err(Trouble::Final(error));
+                return Err(trouble);
             }
-            progress.say(format!("{error:#}; trying again"));
+            if let Trouble::Final(error) | Trouble::Behind(error) = &trouble {
+                progress.say(format!("{error:#}; trying again"));
+            }
             let waited = at_least.unwrap_or_default().max(jitter(pause)).min(left);
             if !wait(waited, stop) {
                 return Err(Trouble::Stopped);
@@ -235,7 +243,7 @@ impl Service {
         part.begin_response();
         let mut response = self.get(url).await.map_err(trouble)?;
         if response.status() != StatusCode::OK {
-            return Err(refused(response).await);
+            return Err(refused(response, lineage.is_some()).await);
         }
         let headers = response.headers();
         let header = |name: &str| text(headers, name);
@@ -255,7 +263,7 @@ impl Service {
             // Its flows would come a second time, under names that are taken.
             None if folder.has_files_of(&current) => {
                 return Err(anyhow!(
-                    "the folder has files of the lineage {current} already: pull into another folder"
+                    "the folder has files of the lineage {current} already: ask one server, or pull into another folder"
                 )
                 .into());
             }
@@ -288,7 +296,7 @@ impl Service {
     }
 }
 
-/// Follows a redirect where the token may go. The client itself takes the token out of the first request to another
+/// Follows a redirect where a token or password may go. The client itself takes it out of the first request to another
 /// server alone, not out of those that this one redirects to.
 fn follow_in_origin(attempt: Attempt) -> Action {
     let is_other = attempt
@@ -298,7 +306,7 @@ fn follow_in_origin(attempt: Attempt) -> Action {
     if is_other {
         let origin = attempt.url().origin().ascii_serialization();
         return attempt.error(format!(
-            "a redirect leads to {origin}, which the token is not for"
+            "a redirect leads to {origin}, which the token or password is not for"
         ));
     }
     Policy::limited(REDIRECTS).redirect(attempt)
@@ -314,8 +322,8 @@ fn trouble(error: reqwest::Error) -> Trouble {
     }
 }
 
-/// What a status other than 200 means.
-async fn refused(mut response: Response) -> Trouble {
+/// What a status other than 200 means, where a lineage was asked for or not.
+async fn refused(mut response: Response, of_lineage: bool) -> Trouble {
     let status = response.status();
     let seconds = text(response.headers(), "retry-after").and_then(|text| text.parse().ok());
     let at_least = response
@@ -335,11 +343,11 @@ async fn refused(mut response: Response) -> Trouble {
         None => anyhow!("the service says {status}"),
     };
     match status {
-        // The lineage is asked for with each `after_id`. A 410 that names the id comes from a table of this lineage
-        // that has less: a replica that lags, or an older copy. Any other is not the service's.
+        // One that names the id comes from a table of this lineage that has less: a replica that lags, or an older
+        // copy. Any other is not the service's.
         StatusCode::GONE => match problem["parameter"].as_str() {
-            Some("lineage") => Trouble::Gone(error),
-            Some("after_id") => Trouble::Again(error, None),
+            Some("lineage") if of_lineage => Trouble::Gone(error),
+            Some("after_id") => Trouble::Behind(error),
             _ => Trouble::Final(error),
         },
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {

@@ -27,7 +27,7 @@ pub(super) struct State {
     url: String,
     /// The window and filters of the flows, as in a query.
     query: String,
-    /// The lineage of the flows; `None` before the first answer.
+    /// The lineage of the flows; `None` before the first portion.
     pub(super) lineage: Option<String>,
     /// Every flow up to this id is in the files.
     pub(super) watermark: Option<i64>,
@@ -158,8 +158,9 @@ impl Folder {
         };
         match (&self.state.lineage, self.state.watermark) {
             (Some(current), Some(watermark)) => lineage == current && first_id > watermark,
-            // The first file of a lineage brings both.
-            _ => !self.has_files_of(lineage),
+            // The first file of the lineage was about to come.
+            (Some(current), None) => lineage == current,
+            (None, _) => false,
         }
     }
 
@@ -202,10 +203,19 @@ impl Folder {
         self.save()
     }
 
-    /// Begins with the first flow of another lineage. The files stay.
-    pub(super) fn restart(&mut self) -> Result<()> {
+    /// Follows no lineage, so that the next portion brings another one. The files stay, and so does the state on the
+    /// disk until that portion is there: the answer that ended the lineage may have been another server's.
+    pub(super) fn restart(&mut self) {
         self.state.lineage = None;
         self.state.watermark = None;
+    }
+
+    /// Remembers the lineage that the first file is about to come of.
+    pub(super) fn begin(&mut self, lineage: &str) -> Result<()> {
+        if self.state.lineage.as_deref() == Some(lineage) {
+            return Ok(());
+        }
+        self.state.lineage = Some(lineage.to_owned());
         self.save()
     }
 
