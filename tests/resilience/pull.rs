@@ -710,6 +710,23 @@ fn what_others_made_in_the_folder_stays() {
 }
 
 #[test]
+fn a_first_file_that_a_killed_pull_has_left_is_fetched_again() {
+    let (server, target) = (Database::generated(100).serve(), Target::new());
+    target.pull(&server, &[]).expect("a pull");
+    // As if it had been killed between the name of the file and the state.
+    let path = target.out().join("pull-state.json");
+    let state = fs::read(&path).expect("the state");
+    let mut state: serde_json::Value = serde_json::from_slice(&state).expect("JSON");
+    state["watermark"] = serde_json::Value::Null;
+    state["files"] = serde_json::json!([]);
+    fs::write(&path, state.to_string()).expect("a write");
+    server.insert([(101, 7)]);
+    target.pull(&server, &[]).expect("a pull");
+    assert_eq!(target.files().len(), 1);
+    assert_eq!(target.ids(), stored(&server.database));
+}
+
+#[test]
 fn a_pull_that_has_to_end_hands_one_file_over_and_no_more() {
     let (server, target) = (Database::generated(300).serve(), Target::new());
     target
