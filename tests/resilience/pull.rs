@@ -369,6 +369,15 @@ fn a_server_that_refuses_cuts_and_redirects_is_asked_until_it_answers() {
     assert_eq!(target.ids(), stored(&server.database));
 }
 
+/// A pull has failed by the service, the network or the disk, and says so.
+#[track_caller]
+fn assert_failed(pulled: &Result<(), Failure>, said: &str) {
+    assert!(
+        matches!(pulled, Err(Failure::Pull(error)) if error.to_string().contains(said)),
+        "{pulled:?}"
+    );
+}
+
 /// An answer with a body.
 fn answer(head: &str, body: &str) -> String {
     let length = body.len();
@@ -380,10 +389,7 @@ fn a_server_that_says_to_come_back_too_late_is_not_asked_sooner() {
     let (server, target) = (Database::generated(10).serve(), Target::new());
     let busy = answer("503 Service Unavailable\r\nRetry-After: 600", "");
     let refused = target.pull_from(unreliable(&server, [busy]), &server, &["--retry-for", "2s"]);
-    assert!(
-        matches!(&refused, Err(Failure::Pull(error)) if error.to_string().contains("503")),
-        "{refused:?}"
-    );
+    assert_failed(&refused, "503");
 }
 
 #[test]
@@ -467,11 +473,8 @@ fn pull_stalled(
     more: &[&str],
 ) -> (Target, Result<(), Failure>) {
     let target = Target::new();
-    let mut arguments = target.arguments(server, more);
-    arguments.extend(["--read-timeout".to_owned(), "2s".to_owned()]);
-    arguments[0] = format!("http://{address}");
-    let request = Pull::from_arguments(&arguments).expect("arguments");
-    let pulled = pull(&request, &AtomicBool::new(false), |_| Ok(()));
+    let more = [more, &["--read-timeout", "2s"]].concat();
+    let pulled = target.pull_from(address, server, &more);
     (target, pulled)
 }
 
@@ -556,10 +559,7 @@ fn a_service_that_has_more_and_sends_none_is_not_asked_for_ever() {
     );
     let target = Target::new();
     let failed = target.pull_from(unreliable(&server, [answer]), &server, &[]);
-    assert!(
-        matches!(&failed, Err(Failure::Pull(error)) if error.to_string().contains("sends none")),
-        "{failed:?}"
-    );
+    assert_failed(&failed, "sends none");
 }
 
 #[test]
@@ -668,20 +668,14 @@ fn a_lineage_that_comes_back_is_refused_and_its_files_stay() {
     let before = target.files();
     let more = ["--on-replace", "restart"];
     let refused = target.pull_from(unreliable(&server, [ended()]), &server, &more);
-    let Err(Failure::Pull(error)) = refused else {
-        panic!("the same flows are not pulled twice: {refused:?}");
-    };
-    assert!(error.to_string().contains("already"), "{error:#}");
+    assert_failed(&refused, "already");
     assert_eq!(target.files(), before);
     // The answer that said so was another server's.
     assert_eq!(target.pull(&server, &[]).expect("a pull").flows, 0);
     // One that says so for ever is not asked for ever.
     let ended: Vec<_> = std::iter::repeat_n(ended(), 50).collect();
     let refused = target.pull_from(unreliable(&server, ended), &server, &more);
-    assert!(
-        matches!(&refused, Err(Failure::Pull(error)) if error.to_string().contains("410")),
-        "{refused:?}"
-    );
+    assert_failed(&refused, "410");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::FileFormat;
 use super::parquet::ParquetFile;
-use super::state::{Folder, PART, StoredFile};
+use super::state::{Folder, PART, PART_OF_FLOWS, StoredFile};
 
 /// The file that records are written to, until it is whole and gets its name.
 pub(super) struct PartFile {
@@ -73,7 +73,7 @@ impl Write for HashedFile {
 impl PartFile {
     /// Begins a file in the folder.
     pub(super) fn create(folder: &Folder, format: FileFormat, gzip: bool) -> Result<Self> {
-        let path = folder.path(&format!(".flows.{}{PART}", format.name()));
+        let path = folder.path(&format!("{PART_OF_FLOWS}{}{PART}", format.name()));
         let file =
             File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         let file = HashedFile {

@@ -132,7 +132,8 @@ impl Service {
             let asked = self.ask(url, folder, &mut part, &mut lineage, progress);
             let asked = self.runtime.block_on(asked);
             after_id = part.last_id().map_or(after_id, |last| last.max(after_id));
-            let (trouble, at_least) = match asked {
+            // `last` makes of the error what it is once there is no time to try again.
+            let (error, at_least, last): (_, _, fn(Error) -> Trouble) = match asked {
                 // With filters the service looks at a million rows at a time.
                 Ok((watermark, true))
                     if part.flows < max_rows
@@ -157,8 +158,8 @@ impl Service {
                         more,
                     });
                 }
-                Err(Trouble::Again(error, at_least)) => (Trouble::Final(error), at_least),
-                Err(trouble @ Trouble::Behind(_)) => (trouble, None),
+                Err(Trouble::Again(error, at_least)) => (error, at_least, Trouble::Final),
+                Err(Trouble::Behind(error)) => (error, None, Trouble::Behind),
                 Err(trouble) => return Err(trouble),
             };
             // What has come is kept, and the rest is asked for.
@@ -167,11 +168,9 @@ impl Service {
             }
             let left = retry_for.saturating_sub(since.elapsed());
             if left.is_zero() || at_least.is_some_and(|at_least| at_least > left) {
-                return Err(trouble);
+                return Err(last(error));
             }
-            if let Trouble::Final(error) | Trouble::Behind(error) = &trouble {
-                progress.say(format!("{error:#}; trying again"));
-            }
+            progress.say(format!("{error:#}; trying again"));
             let waited = at_least.unwrap_or_default().max(jitter(pause)).min(left);
             if !wait(waited, stop) {
                 return Err(Trouble::Stopped);

@@ -19,6 +19,9 @@ const STATE: &str = "pull-state.json";
 /// The end of the name of a file that is not whole.
 pub(super) const PART: &str = ".part";
 
+/// The beginning of the name of a file of flows that is not whole.
+pub(super) const PART_OF_FLOWS: &str = ".flows.";
+
 /// What a folder holds, and where the next pull goes on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct State {
@@ -259,7 +262,7 @@ fn shown(url: &Url) -> String {
 /// Whether a file of this name is one of a pull's own that is not whole.
 fn is_part(name: &str) -> bool {
     let whole = name.strip_suffix(PART);
-    whole.is_some_and(|whole| whole == STATE || whole.starts_with(".flows."))
+    whole.is_some_and(|whole| whole == STATE || whole.starts_with(PART_OF_FLOWS))
 }
 
 /// What the name of a file tells: `flows-LINEAGE-FIRST-LAST.ENDING`. Ids may be negative.
